@@ -1,0 +1,42 @@
+# Every target sets up the virtual environment first; that is quick when requirements.lock has not changed.
+PYTHON := .venv/bin/python
+ARGS ?=
+SOURCE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lock format lint test bench demo clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:  ## make or refresh .venv from requirements.lock
+	@.ci/setup
+
+lock: setup  ## pin requirements*.txt anew into requirements.lock (needs uv)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 2; }
+	uv pip compile --quiet --universal --python-version 3.11 requirements-dev.txt -o requirements.lock \
+		--no-emit-index-url --generate-hashes --no-header --no-annotate
+
+format: setup  ## sort imports and lay out the code
+	@$(PYTHON) -m ruff check --quiet --select I --fix .
+	@$(PYTHON) -m ruff format --quiet .
+
+lint: setup  ## style, layout, types and the direction of imports
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check --quiet . || { echo "layout differs: run make format" >&2; exit 1; }
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports
+
+test: setup  ## all tests, on a real PostgreSQL and a real Airflow; ARGS="-k name" for some
+	@.ci/setup browser
+	@$(PYTHON) -m pytest $(ARGS)
+
+bench: setup  ## time the reader on a big simulated source; ARGS="--help" tells its sizes
+	@$(PYTHON) -m include.simulation.bench_reader $(ARGS)
+
+demo: setup  ## everything on this machine; ARGS=--once runs one check and ends; SOURCE=postgresql://... reads that database
+	@$(PYTHON) -m include.simulation.demo $(if $(SOURCE),--source "$(SOURCE)") $(ARGS)
+
+clean:  ## remove .venv, caches and what the demo kept
+	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
