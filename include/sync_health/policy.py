@@ -1,0 +1,175 @@
+"""
+The policy: every number a decision uses, as frozen values that refuse to be wrong.
+
+The file `include/monitor.yaml` (and the overlay named by ``SERVICETITAN_MONITOR_CONFIG``) is parsed by
+`include.orchestration.policy_file`; the core sees only these. Durations are `timedelta`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from include.sync_health.errors import PolicyError
+from include.sync_health.verdicts import Severity
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+class RuleMode(StrEnum):
+    """What becomes of a rule's verdicts."""
+
+    LIVE = "live"  # recorded and sent
+    SHADOW = "shadow"  # recorded, not sent
+    OFF = "off"  # not evaluated
+
+
+class MonitoringLevel(StrEnum):
+    """How much detail metrics keep."""
+
+    MINIMAL = "minimal"
+    STANDARD = "standard"
+    DETAILED = "detailed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePolicy:
+    """How the Hub Plus database is read."""
+
+    connection: str = "hub_plus_db"
+    schema: str = "public"
+    sync_log_table: str | None = None  # names the one to read when both exist
+    timezone: str = "UTC"  # of naive columns: PHP's date.timezone, an IANA name
+    id_slack: timedelta = DAY  # how late a row may commit, and how long a sync may take
+    open_lookback: timedelta = 30 * DAY  # an older open row is abandoned
+    statement_timeout: timedelta = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulePolicy:
+    """What every rule has."""
+
+    mode: RuleMode = RuleMode.LIVE
+    severity: Severity = Severity.MEDIUM
+    for_: timedelta = timedelta(0)  # how long a breach must last before it opens (`for` in the file)
+    keep_firing_for: timedelta = timedelta(0)  # how long it must stay clear before it closes
+
+    def __post_init__(self) -> None:
+        """Refuse negative durations."""
+        for name in ("for_", "keep_firing_for"):
+            if getattr(self, name) < timedelta(0):
+                raise PolicyError(path=name.rstrip("_"), value=getattr(self, name), allowed="use 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncFailuresPolicy(RulePolicy):
+    """Breach at ``threshold`` failed runs of one credential within ``window``."""
+
+    severity: Severity = Severity.HIGH
+    keep_firing_for: timedelta = timedelta(minutes=30)
+    threshold: int = 3
+    window: timedelta = HOUR
+    evidence_window: timedelta = DAY  # in which the latest finished run is sought
+    count_cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsecutiveFailuresPolicy(RulePolicy):
+    """Breach when the last ``threshold`` finished runs of a credential's data type all failed."""
+
+    threshold: int = 3
+    window: timedelta = 7 * DAY
+    high_from: int = 10  # failures in a row from which it is high
+    count_cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StuckSyncPolicy(RulePolicy):
+    """Breach when a run has been open for more than ``open_for``."""
+
+    open_for: timedelta = HOUR
+    high_after: timedelta = 2 * HOUR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorHealthPolicy(RulePolicy):
+    """We cannot see."""
+
+    severity: Severity = Severity.HIGH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulePolicies:
+    """One policy for each rule; the field names are the rules' names."""
+
+    sync_failures: SyncFailuresPolicy = field(default_factory=SyncFailuresPolicy)
+    consecutive_failures: ConsecutiveFailuresPolicy = field(default_factory=ConsecutiveFailuresPolicy)
+    stuck_sync: StuckSyncPolicy = field(default_factory=StuckSyncPolicy)
+    monitor_health: MonitorHealthPolicy = field(default_factory=MonitorHealthPolicy)
+
+    def named(self, rule: str) -> RulePolicy:
+        """Return the policy of one rule; KeyError for a name that is no rule."""
+        if rule not in self.__slots__:
+            raise KeyError(rule)
+        policy: RulePolicy = getattr(self, rule)
+        return policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """Where a route's alerts go: Slack channels (``#name`` or id) and mail addresses."""
+
+    slack: tuple[str, ...] = ()
+    email: tuple[str, ...] = ()
+
+    def channels(self) -> tuple[str, ...]:
+        """Return the channel keys, such as ``slack:#servicetitan-alerts`` and ``email:ops@example.com``."""
+        return tuple(f"slack:{name}" for name in self.slack) + tuple(f"email:{name}" for name in self.email)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteMatch:
+    """Empty sets match everything; several keys must all match."""
+
+    severity: frozenset[Severity] = frozenset()
+    rule: frozenset[str] = frozenset()
+    environment: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Alerts that match go to the receiver; later routes are tried only with ``continue_``."""
+
+    match: RouteMatch = field(default_factory=RouteMatch)
+    to: str
+    continue_: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The whole policy. See `include/monitor.yaml` for what each key means."""
+
+    source: SourcePolicy = field(default_factory=SourcePolicy)
+    storage_connection: str = "monitoring_db"
+    reporting_timezone: str = "UTC"
+    late_data_days: int = 3
+    live_horizon: Mapping[str, timedelta] = field(
+        default_factory=lambda: {"sync_failures": 6 * HOUR, "credential_health": DAY, "data_quality": DAY}
+    )
+    severity_caps: Mapping[str, Severity] = field(default_factory=lambda: {"integration": Severity.LOW})
+    rules: RulePolicies = field(default_factory=RulePolicies)
+    receivers: Mapping[str, Receiver] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    repeat: Mapping[Severity, timedelta | None] = field(  # None: never
+        default_factory=lambda: {
+            Severity.CRITICAL: 4 * HOUR,
+            Severity.HIGH: 12 * HOUR,
+            Severity.MEDIUM: DAY,
+            Severity.LOW: None,
+        }
+    )
+    summary_above: int = 20  # openings (or closings) per channel and tick above which they share one message
+    monitoring_level: MonitoringLevel = MonitoringLevel.STANDARD

@@ -1,0 +1,1 @@
+"""Alembic's scripts for the monitoring schema; run by `include.warehouse.migration` only."""
