@@ -1,0 +1,311 @@
+"""
+Failed syncs: several within an hour, and several in a row.
+
+Both rules look at *finished* runs: completed or failed, cancelled ones left out (unless the policy counts
+them as failures), at their ``finished_at``. Windows are half-open, ``(as_of - window, as_of]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from include.sync_health.causes import classify_messages
+from include.sync_health.frames import RUN_COLUMNS, id_text, require_columns
+from include.sync_health.observations import OBSERVATION_COLUMNS
+from include.sync_health.policy import ConsecutiveFailuresPolicy, SyncFailuresPolicy
+from include.sync_health.subjects import Subject, unknown_subject
+from include.sync_health.verdicts import Severity, Verdict
+
+DataTypeKey = tuple[str, str]
+"""(credential id, data type): whose runs follow one another."""
+
+CREDENTIAL_REMOVED = "the credential was deleted upstream"
+
+COUNTED_COLUMNS = ["credential", "data_type", "sync_id", "finished_at", "failed", "error_message"]
+
+
+def judge_sync_failures(
+    runs: pd.DataFrame,
+    *,
+    subjects: Mapping[str, Subject],
+    policy: SyncFailuresPolicy,
+    as_of: datetime,
+    open_credentials: Collection[str] = (),
+) -> pd.DataFrame:
+    """
+    Judge, credential by credential, how often its syncs failed within the policy's window.
+
+    BREACH: at least ``threshold`` failed runs in (as_of - window, as_of].
+    Otherwise by the latest finished run, by (finished_at, sync_id), in (as_of - evidence_window, as_of]:
+    completed is CLEAR, failed is BAND, and none at all is NO_DATA. An open alert whose credential has no row
+    any more is REMOVED.
+
+    Args:
+        runs: `RUN_COLUMNS`, in any order; at least those finished within the evidence window.
+        subjects: who the credentials are.
+        policy: the thresholds.
+        as_of: the instant to judge by; aware.
+        open_credentials: ids whose alert is open: judged also when no run speaks of them.
+
+    Returns:
+        `OBSERVATION_COLUMNS`, one row per credential with a finished run in the evidence window or an open
+        alert, ordered by credential id as text.
+
+    Raises:
+        FrameError: ``runs`` lacks a column.
+        ValueError: ``as_of`` is naive.
+    """
+    finished = finished_runs(
+        runs, since=as_of - policy.evidence_window, as_of=as_of, count_cancelled=policy.count_cancelled
+    )
+    failures = finished[finished["failed"] & (finished["finished_at"] > pd.Timestamp(as_of - policy.window))]
+    failure_counts = failures.groupby("credential").size()
+    latest_failed = finished.groupby("credential")["failed"].last()
+    breaching = failure_counts[failure_counts >= policy.threshold].index
+    evidence = _failure_evidence(failures[failures["credential"].isin(breaching)])
+    last_success = finished[~finished["failed"]].groupby("credential")["finished_at"].max()
+
+    rows = []
+    for credential in sorted({*latest_failed.index, *open_credentials}):
+        subject = subjects.get(credential) or unknown_subject(credential)
+        count = int(failure_counts.get(credential, 0))
+        row = _row(
+            rule="sync_failures",
+            identity={"credential": credential},
+            subject=subject,
+            severity=policy.severity,
+            title="Multiple ServiceTitan Sync Failures",
+            message=(
+                f"ServiceTitan integration for {subject.label} ({subject.environment}) "
+                f"has failed {count} times in {_window_words(policy.window)}"
+            ),
+        )
+        succeeded_at = last_success.get(credential)
+        row["evidence"] = {
+            "failures": count,
+            "threshold": policy.threshold,
+            "window_seconds": int(policy.window.total_seconds()),
+            "last_success_at": iso_utc(succeeded_at),
+        }
+        if count >= policy.threshold:
+            found = evidence[credential]
+            row["verdict"] = Verdict.BREACH
+            row["reason"] = (
+                f"{count} failed runs in {_window_words(policy.window)}, the threshold is {policy.threshold}"
+            )
+            row["metadata"] = _who(subject) | {"failure_count": count, "latest_error": found["latest_error"]}
+            row["evidence"] |= {key: found[key] for key in ("first_failed_at", "last_failed_at", "classes")}
+            row["error_class"], row["cause"] = found["error_class"], found["cause"]
+        elif credential not in subjects and credential in open_credentials:
+            row["verdict"] = Verdict.REMOVED
+            row["reason"] = CREDENTIAL_REMOVED
+        elif credential not in latest_failed.index:
+            row["verdict"] = Verdict.NO_DATA
+            row["reason"] = f"no finished run in {_window_words(policy.evidence_window)}"
+        elif latest_failed[credential]:
+            row["verdict"] = Verdict.BAND
+            row["reason"] = f"{count} failed runs, fewer than {policy.threshold}, but the latest run failed"
+        else:
+            row["verdict"] = Verdict.CLEAR
+            row["reason"] = f"the latest run completed at {iso_utc(succeeded_at)}; {count} failed in the window"
+        rows.append(row)
+    return observation_frame(rows)
+
+
+def judge_consecutive_failures(
+    runs: pd.DataFrame,
+    *,
+    subjects: Mapping[str, Subject],
+    policy: ConsecutiveFailuresPolicy,
+    as_of: datetime,
+    open_keys: Collection[DataTypeKey] = (),
+) -> pd.DataFrame:
+    """
+    Judge, for each credential and data type, how many of its last finished runs failed in a row.
+
+    Counted back from ``as_of`` in the order (finished_at, sync_id) within (as_of - window, as_of]:
+    BREACH at ``threshold`` or more; CLEAR when the latest completed; BAND in between; NO_DATA without any.
+    An open alert whose credential has no row any more is REMOVED.
+
+    Args:
+        runs: `RUN_COLUMNS`, in any order; at least those finished within the window.
+        subjects: who the credentials are.
+        policy: the thresholds.
+        as_of: the instant to judge by; aware.
+        open_keys: (credential, data type) pairs whose alert is open.
+
+    Returns:
+        `OBSERVATION_COLUMNS`, one row per pair with a finished run in the window or an open alert, ordered by pair.
+
+    Raises:
+        FrameError: ``runs`` lacks a column.
+        ValueError: ``as_of`` is naive.
+    """
+    finished = finished_runs(runs, since=as_of - policy.window, as_of=as_of, count_cancelled=policy.count_cancelled)
+    key = ["credential", "data_type"]
+    # Read backwards, the runs before any success are the streak of failures that still lasts.
+    backwards = finished.iloc[::-1]
+    successes_since = (~backwards["failed"]).groupby([backwards["credential"], backwards["data_type"]]).cumsum()
+    streak = backwards[successes_since == 0]
+    lengths = streak.groupby(key).size()
+    began = streak.groupby(key)["finished_at"].min()
+    newest = streak.drop_duplicates(key).set_index(key)["error_message"]
+    seen = finished.drop_duplicates(key)[key]
+    last_success = finished[~finished["failed"]].groupby(key)["finished_at"].max()
+    breaching = lengths[lengths >= policy.threshold].index
+    classes = classify_messages(newest.loc[breaching])
+
+    rows = []
+    for pair in sorted({*seen.itertuples(index=False, name=None), *open_keys}):
+        credential, data_type = pair
+        subject = subjects.get(credential) or unknown_subject(credential)
+        length = int(lengths.get(pair, 0))
+        first_failed_at = iso_utc(began.get(pair))
+        row = _row(
+            rule="consecutive_failures",
+            identity={"credential": credential, "data_type": data_type},
+            subject=subject,
+            severity=policy.severity,
+            title="ServiceTitan Sync Keeps Failing",
+            message=(
+                f"ServiceTitan {data_type} sync for {subject.label} ({subject.environment}) "
+                f"has failed {length} times in a row since {first_failed_at}"
+            ),
+        )
+        row["data_type"] = data_type
+        row["evidence"] = {
+            "in_a_row": length,
+            "threshold": policy.threshold,
+            "last_success_at": iso_utc(last_success.get(pair)),
+        }
+        if length >= policy.threshold:
+            row["verdict"] = Verdict.BREACH
+            row["reason"] = f"the last {length} runs all failed, the threshold is {policy.threshold}"
+            if length >= policy.high_from:
+                row["severity"] = max(policy.severity, Severity.HIGH, key=lambda severity: severity.rank)
+            row["metadata"] = _who(subject) | {
+                "failure_count": length,
+                "latest_error": _text_or_none(newest[pair]),
+                "data_type": data_type,
+                "first_failed_at": first_failed_at,
+            }
+            row["error_class"], row["cause"] = classes.loc[[pair]].iloc[0][["error_class", "cause"]]
+        elif credential not in subjects and pair in open_keys:
+            row["verdict"] = Verdict.REMOVED
+            row["reason"] = CREDENTIAL_REMOVED
+        elif length:
+            row["verdict"] = Verdict.BAND
+            row["reason"] = f"{length} failed in a row, fewer than {policy.threshold}"
+        elif pair in last_success.index:
+            row["verdict"] = Verdict.CLEAR
+            row["reason"] = f"the latest run completed at {iso_utc(last_success[pair])}"
+        else:
+            row["verdict"] = Verdict.NO_DATA
+            row["reason"] = f"no finished run in {_window_words(policy.window)}"
+        rows.append(row)
+    return observation_frame(rows)
+
+
+def finished_runs(runs: pd.DataFrame, *, since: datetime, as_of: datetime, count_cancelled: bool) -> pd.DataFrame:
+    """
+    Return the completed and failed runs of (since, as_of], oldest first by (finished_at, sync_id).
+
+    Args:
+        runs: `RUN_COLUMNS`.
+        since: exclusive start; aware.
+        as_of: inclusive end; aware.
+        count_cancelled: True makes a cancelled run a failure; else it is left out.
+
+    Returns:
+        credential (str), data_type (str), sync_id, finished_at (UTC), failed (bool), error_message (str or None).
+    """
+    require_columns(runs, RUN_COLUMNS, name="runs")
+    if as_of.tzinfo is None or since.tzinfo is None:
+        raise ValueError("as_of must be timezone-aware")
+    failed = (runs["status"] == "failed") & ~runs["is_cancelled"]
+    if count_cancelled:
+        failed |= runs["is_cancelled"]
+    completed = (runs["status"] == "completed") & ~runs["is_cancelled"]
+    inside = (runs["finished_at"] > pd.Timestamp(since)) & (runs["finished_at"] <= pd.Timestamp(as_of))
+    kept = runs[(failed | completed) & inside]
+    return (
+        kept.assign(
+            credential=id_text(kept["credential_id"]),
+            data_type=kept["data_type"].astype(str),
+            failed=failed[kept.index],
+        )
+        .sort_values(["finished_at", "sync_id"], kind="stable", ignore_index=True)
+        .loc[:, COUNTED_COLUMNS]
+    )
+
+
+def observation_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows of observations as a frame with `OBSERVATION_COLUMNS`, all of dtype object."""
+    return pd.DataFrame(list(rows), columns=list(OBSERVATION_COLUMNS), dtype=object)
+
+
+def iso_utc(instant: Any) -> str | None:
+    """Return an instant as ISO 8601 in UTC to the second, or None for None and NaT."""
+    if instant is None or pd.isna(instant):
+        return None
+    return pd.Timestamp(instant).tz_convert("UTC").floor("s").isoformat()
+
+
+def _failure_evidence(failures: pd.DataFrame) -> Mapping[str, dict[str, Any]]:
+    """Return, per credential, what its failed runs have in common; ``failures`` is oldest first."""
+    classified = failures.join(classify_messages(failures["error_message"]))
+    found: dict[str, dict[str, Any]] = {}
+    for credential, group in classified.groupby("credential", sort=False):
+        classes = group["error_class"].astype(str).value_counts()
+        # The commonest class speaks for the alert; among equals, the most recent one.
+        commonest = set(classes[classes == classes.max()].index)
+        speaking = group[group["error_class"].astype(str).isin(commonest)].iloc[-1]
+        found[str(credential)] = {
+            "latest_error": _text_or_none(group["error_message"].iloc[-1]),
+            "first_failed_at": iso_utc(group["finished_at"].iloc[0]),
+            "last_failed_at": iso_utc(group["finished_at"].iloc[-1]),
+            "classes": {str(name): int(count) for name, count in sorted(classes.items())},
+            "error_class": speaking["error_class"],
+            "cause": speaking["cause"],
+        }
+    return found
+
+
+def _row(**known: Any) -> dict[str, Any]:
+    subject: Subject = known.pop("subject")
+    return {
+        "credential_id": subject.credential_id,
+        "company_id": subject.company_id,
+        "company_name": subject.company_name,
+        "environment": subject.environment,
+        "data_type": None,
+        "metadata": _who(subject),
+        "error_class": None,
+        "cause": None,
+        "evidence": {},
+        **known,
+    }
+
+
+def _who(subject: Subject) -> dict[str, Any]:
+    return {
+        "credential_id": subject.credential_id,
+        "company_name": subject.company_name,
+        "environment": subject.environment,
+    }
+
+
+def _text_or_none(text: Any) -> str | None:
+    return None if text is None or pd.isna(text) else str(text)
+
+
+def _window_words(window: timedelta) -> str:
+    """Return the window as the story says it: "the last hour", else "the last 2 hours"."""
+    hours, rest = divmod(int(window.total_seconds()), 3600)
+    if not rest and hours:
+        return "the last hour" if hours == 1 else f"the last {hours} hours"
+    return f"the last {int(window.total_seconds() // 60)} minutes"
