@@ -1,0 +1,99 @@
+"""Observations and policies for the tests of the life cycle, and strategies that make histories of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from include.sync_health.alerts import Alert, AlertEvent, Delivery
+from include.sync_health.lifecycle import step
+from include.sync_health.notifications import decide, owes_a_close
+from include.sync_health.observations import Observation
+from include.sync_health.policy import (
+    Policy,
+    Receiver,
+    Route,
+    RouteMatch,
+    RulePolicies,
+    SyncFailuresPolicy,
+)
+from include.sync_health.verdicts import Severity, Verdict
+
+T0 = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+TICK = timedelta(minutes=15)
+SLACK, MAIL = "slack:#ops", "email:ops@example.com"
+
+POLICY = Policy(
+    receivers={"ops": Receiver(slack=("#ops",), email=("ops@example.com",))},
+    routes=(
+        Route(
+            match=RouteMatch(severity=frozenset({Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM})), to="ops"
+        ),
+    ),
+)
+
+
+def with_timers(*, for_: timedelta = timedelta(0), keep_firing_for: timedelta = timedelta(0)) -> Policy:
+    """The test policy with other timers for sync failures."""
+    rule = SyncFailuresPolicy(for_=for_, keep_firing_for=keep_firing_for)
+    return replace(POLICY, rules=RulePolicies(sync_failures=rule))
+
+
+def saw(verdict: Verdict, *, credential: str = "1", severity: Severity = Severity.HIGH) -> Observation:
+    """What sync_failures says of a credential."""
+    return Observation(
+        rule="sync_failures",
+        identity={"credential": credential},
+        verdict=verdict,
+        severity=severity,
+        title="Multiple ServiceTitan Sync Failures",
+        message=f"credential {credential} failed",
+        reason=f"because {verdict}",
+        credential_id=credential,
+        environment="production",
+    )
+
+
+@dataclass
+class World:
+    """The alerts, events and deliveries of a monitor whose storage never fails."""
+
+    policy: Policy = POLICY
+    alerts: dict[str, Alert] = field(default_factory=dict)
+    events: list[AlertEvent] = field(default_factory=list)
+    outbox: dict[str, Delivery] = field(default_factory=dict)
+
+    def tick(self, as_of: datetime, *observations: Observation, may_notify: bool = True) -> list[Delivery]:
+        """One evaluation; returns the deliveries that are new in the outbox."""
+        result = step(self.alerts, observations, policy=self.policy, as_of=as_of)
+        owed = {
+            key: alert for key, alert in self.alerts.items() if owes_a_close(alert) and key not in result.alerts
+        }
+        decision = decide(
+            {**result.alerts, **owed},
+            policy=self.policy,
+            as_of=as_of,
+            configured={"slack", "email"},
+            may_notify=may_notify,
+        )
+        self.alerts |= decision.alerts
+        self.events += result.events
+        new = [delivery for delivery in decision.deliveries if delivery.key not in self.outbox]
+        self.outbox |= {delivery.key: delivery for delivery in new}
+        return new
+
+    def sent(self, deliveries: list[Delivery], *, channel: str = SLACK) -> list[str]:
+        """The reasons of those that are messages to one channel."""
+        return [str(each.reason) for each in deliveries if each.reason is not None and each.channel == channel]
+
+
+VERDICTS = st.sampled_from(list(Verdict))
+
+
+def histories(*, credentials: int = 3, ticks: int = 20) -> st.SearchStrategy[list[Mapping[str, Verdict]]]:
+    """Lists of ticks; each tick maps some credentials to a verdict."""
+    names = st.sampled_from([str(number) for number in range(1, credentials + 1)])
+    return st.lists(st.dictionaries(names, VERDICTS), max_size=ticks)

@@ -1,0 +1,190 @@
+"""Who is told what, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.sync_health.alerts import Alert, NotifyReason, SilentReason
+from include.sync_health.notifications import NOWHERE, decide
+from include.sync_health.policy import RuleMode, RulePolicies, SyncFailuresPolicy
+from include.sync_health.verdicts import Severity, Verdict
+from tests.sync_health.alert_histories import MAIL, SLACK, T0, TICK, World, histories, saw, with_timers
+
+B, C = Verdict.BREACH, Verdict.CLEAR
+HOUR = timedelta(hours=1)
+
+
+def test_one_message_when_it_opens_one_when_it_closes_and_nothing_between() -> None:
+    """To each channel of the receiver."""
+    world = World(policy=with_timers())
+
+    assert world.sent(world.tick(T0, saw(B))) == ["first"]
+    assert world.tick(T0 + TICK, saw(B)) == []
+    assert world.tick(T0 + 2 * TICK, saw(Verdict.NO_DATA)) == []
+    closing = world.tick(T0 + 3 * TICK, saw(C))
+    assert world.sent(closing) == ["closed"]
+    assert world.sent(closing, channel=MAIL) == ["closed"]
+    assert world.tick(T0 + 4 * TICK, saw(C)) == []
+
+
+@pytest.mark.parametrize(
+    ("severity", "after", "repeated"),
+    [
+        pytest.param(Severity.CRITICAL, 4 * HOUR - TICK, False, id="critical, before 4 h"),
+        pytest.param(Severity.CRITICAL, 4 * HOUR, True, id="critical, at 4 h"),
+        pytest.param(Severity.HIGH, 12 * HOUR, True, id="high, at 12 h"),
+        pytest.param(Severity.MEDIUM, 12 * HOUR, False, id="medium, at 12 h"),
+        pytest.param(Severity.MEDIUM, 24 * HOUR, True, id="medium, at 24 h"),
+    ],
+)
+def test_it_repeats_after_the_policys_interval(severity: Severity, after: timedelta, repeated: bool) -> None:
+    """Counted from what the channel was last told, to the tick."""
+    world = World(policy=with_timers())
+    world.tick(T0, saw(B, severity=severity))
+
+    assert world.sent(world.tick(T0 + after, saw(B, severity=severity))) == (["repeat"] if repeated else [])
+
+
+def test_the_clock_of_repeats_starts_again_with_each() -> None:
+    """Twelve hours after the first, and again after twelve more."""
+    world = World(policy=with_timers())
+    world.tick(T0, saw(B))
+    said = [world.sent(world.tick(T0 + hours * HOUR, saw(B))) for hours in range(1, 37)]
+
+    assert [hours for hours, what in enumerate(said, start=1) if what] == [12, 24, 36]
+
+
+@pytest.mark.parametrize(
+    ("number", "messages"),
+    [
+        pytest.param(20, 20, id="twenty openings are told one by one"),
+        pytest.param(21, 1, id="twenty-one share one summary"),
+    ],
+)
+def test_a_storm_is_one_summary(number: int, messages: int) -> None:
+    """Per channel and tick; its members count as told, and close in one as well."""
+    world = World(policy=with_timers())
+    names = [str(each) for each in range(number)]
+
+    opening = world.tick(T0, *(saw(B, credential=name) for name in names))
+    closing = world.tick(T0 + TICK, *(saw(C, credential=name) for name in names))
+
+    assert world.sent(opening) == ["first"] * messages
+    assert world.sent(closing) == ["closed"] * messages
+    assert sum(len(delivery.members) for delivery in opening if delivery.channel == SLACK) == number
+
+
+@pytest.mark.parametrize(
+    ("change", "channel", "why"),
+    [
+        pytest.param({"routes": ()}, NOWHERE, SilentReason.NO_ROUTE, id="no route"),
+        pytest.param(
+            {"rules": RulePolicies(sync_failures=SyncFailuresPolicy(mode=RuleMode.SHADOW))},
+            NOWHERE,
+            SilentReason.SHADOW,
+            id="shadow mode",
+        ),
+    ],
+)
+def test_silence_has_a_recorded_reason(change: Mapping[str, object], channel: str, why: SilentReason) -> None:
+    """The ledger can answer "why not"."""
+    world = World(policy=replace(with_timers(), **change))  # type: ignore[arg-type]
+
+    assert [(each.channel, each.silent) for each in world.tick(T0, saw(B))] == [(channel, why)]
+    assert world.tick(T0 + TICK, saw(B)) == []
+
+
+def test_a_channel_without_a_connection_does_not_silence_the_other() -> None:
+    """Mail works while Slack is not configured, and hears of it at once when it is."""
+    world = World(policy=with_timers())
+    world.tick(T0, saw(B))
+    fresh = {key: replace(alert, told={}) for key, alert in world.alerts.items()}
+
+    decided = decide(fresh, policy=world.policy, as_of=T0, configured={"email"})
+    by_channel = {each.channel: (each.reason, each.silent) for each in decided.deliveries}
+    assert by_channel == {
+        MAIL: (NotifyReason.FIRST, None),
+        SLACK: (None, SilentReason.NOT_CONFIGURED),
+    }
+
+    later = decide(decided.alerts, policy=world.policy, as_of=T0 + TICK, configured={"email", "slack"})
+    assert [(each.channel, each.reason) for each in later.deliveries] == [(SLACK, NotifyReason.FIRST)]
+
+
+def test_a_run_that_may_not_notify_loses_nothing() -> None:
+    """The next one that may tells what is still open, and a close that is owed."""
+    world = World(policy=with_timers())
+    assert world.sent(world.tick(T0, saw(B), may_notify=False)) == []
+    assert world.sent(world.tick(T0 + TICK, saw(B))) == ["first"]
+    assert world.sent(world.tick(T0 + 2 * TICK, saw(C), may_notify=False)) == []
+    assert world.sent(world.tick(T0 + 3 * TICK)) == ["closed"]
+    assert world.sent(world.tick(T0 + 4 * TICK)) == []
+
+
+def test_closed_before_anybody_heard_of_it_is_said_to_nobody() -> None:
+    """And the ledger says that it is so."""
+    world = World(policy=with_timers())
+    world.tick(T0, saw(B), may_notify=False)
+    closing = world.tick(T0 + TICK, saw(C))
+
+    assert {(each.channel, each.silent) for each in closing} == {
+        (SLACK, SilentReason.NEVER_TOLD),
+        (MAIL, SilentReason.NEVER_TOLD),
+    }
+
+
+def test_a_close_reaches_whoever_was_told_whatever_the_routes_say_now() -> None:
+    """Changing the routes strands no open thread."""
+    world = World(policy=with_timers())
+    world.tick(T0, saw(B))
+    world.policy = replace(world.policy, routes=())
+
+    assert world.sent(world.tick(T0 + TICK, saw(C))) == ["closed"]
+
+
+@given(history=histories(ticks=30), mute=st.sets(st.integers(0, 29)))
+def test_whatever_happens_first_and_closed_pair_up(history: list[Mapping[str, Verdict]], mute: set[int]) -> None:
+    """No close without a first, one first and at most one close per episode and channel; all closed is all told."""
+    world = World(policy=with_timers(keep_firing_for=TICK))
+    told: dict[tuple[str, object], list[str]] = {}
+    for number, verdicts in enumerate([*history, {}]):
+        observations = [saw(verdict, credential=name) for name, verdict in verdicts.items()]
+        for delivery in world.tick(T0 + number * TICK, *observations, may_notify=number not in mute or number == len(history)):
+            for member in delivery.members:
+                if delivery.reason is not None:
+                    told.setdefault((delivery.channel, member.episode_id), []).append(str(delivery.reason))
+
+    open_episodes = {alert.episode_id for alert in world.alerts.values() if alert.state.is_open}
+    for (_, episode), reasons in told.items():
+        assert reasons[0] == "first"
+        assert reasons.count("first") == 1
+        assert reasons.count("closed") == (0 if episode in open_episodes else 1)
+        assert "closed" not in reasons[:-1]
+
+
+def test_two_states_of_one_alert_never_share_a_key() -> None:
+    """The outbox's unique key tells openings, repeats and closes of each episode apart."""
+    world = World(policy=with_timers())
+    for number in range(120):
+        world.tick(T0 + number * TICK, saw(C if number % 60 == 59 else B))
+
+    reasons = [str(each.reason) for each in world.outbox.values() if each.channel == SLACK]
+    assert reasons == ["first", "repeat", "closed", "first", "repeat", "closed"]
+
+
+def test_decide_leaves_its_input_alone() -> None:
+    """Pure: the alerts given are values."""
+    world = World(policy=with_timers())
+    world.tick(T0, saw(B))
+    alerts: dict[str, Alert] = {key: replace(alert, told={}) for key, alert in world.alerts.items()}
+    before = dict(alerts)
+
+    decide(alerts, policy=world.policy, as_of=T0, configured={"slack", "email"})
+
+    assert alerts == before
