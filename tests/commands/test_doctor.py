@@ -22,6 +22,9 @@ from include.warehouse.migration import upgrade
 
 SECRET = "hunter2hunter2"
 READER = "doctor_reader"
+HARMLESS = (
+    "id, company_id, environment, connection_status, token_expires_at, last_connection_attempt, created_at, updated_at"
+)
 
 
 class Surroundings:
@@ -53,6 +56,13 @@ def source(make_database: Callable[..., str]) -> str:
         conn.execute(f"DROP ROLE IF EXISTS {READER}")
         conn.execute(f"CREATE ROLE {READER} LOGIN PASSWORD '{SECRET}'")
         conn.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}")
+        conn.execute(f"REVOKE SELECT ON servicetitan_credentials FROM {READER}")
+        conn.execute(f"GRANT SELECT ({HARMLESS}) ON servicetitan_credentials TO {READER}")
+        conn.execute(
+            "CREATE VIEW servicetitan_credentials_monitor AS SELECT id, client_id IS NOT NULL AS has_client_id,"
+            " client_secret IS NOT NULL AS has_client_secret FROM servicetitan_credentials"
+        )
+        conn.execute(f"GRANT SELECT ON servicetitan_credentials_monitor TO {READER}")
     return dsn
 
 
@@ -111,9 +121,7 @@ def test_where_all_is_well_every_line_passes(
     code, found = doctor(capsys)
 
     assert code == 0
-    assert {finding["status"] for finding in found.values()} <= {"pass", "warn"}
-    # A role that may read no secret cannot see whether it is there: known, and told.
-    assert {name for name, finding in found.items() if finding["status"] == "warn"} == set()
+    assert {name for name, finding in found.items() if finding["status"] != "pass"} == set()
     assert list(found) == [
         "policy",
         "source.connection",
@@ -208,6 +216,38 @@ def test_a_source_user_that_may_write_is_warned_of(
     assert code == 0
     assert found["source.grants"]["status"] == "warn"
     assert "company, servicetitan_credentials, servicetitan_sync_logs" in found["source.grants"]["detail"]
+
+
+def test_a_source_that_shows_secrets_is_warned_of(
+    place: Surroundings, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with psycopg.connect(source) as conn:
+        conn.execute(f"GRANT SELECT ON servicetitan_credentials TO {READER}")
+
+    _, found = doctor(capsys)
+
+    assert found["source.secrets"]["status"] == "warn"
+    assert "client_secret, access_token, refresh_token" in found["source.secrets"]["detail"]
+
+
+def test_what_a_source_cannot_give_is_told(
+    place: Surroundings, source: str, make_database: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with psycopg.connect(source) as conn:
+        conn.execute("DROP VIEW servicetitan_credentials_monitor")
+        conn.execute(f"REVOKE SELECT ON servicetitan_sync_logs FROM {READER}")
+        conn.execute(
+            "GRANT SELECT (id, service_titan_credential_id, data_type, status, started_at, completed_at, error_message)"
+            f" ON servicetitan_sync_logs TO {READER}"
+        )
+        conn.execute("ALTER TABLE servicetitan_sync_logs DROP CONSTRAINT servicetitan_sync_logs_pkey")
+
+    code, found = doctor(capsys)
+
+    assert code == 0
+    assert found["source.index"]["status"] == "warn"
+    assert found["source.completeness"]["status"] == "warn"
+    assert "GRANT SELECT (updated_at)" in found["source.updated_at"]["fix"]
 
 
 def test_a_source_that_may_not_be_read_names_the_grant(

@@ -1,0 +1,112 @@
+"""
+The monitor from a shell: ``python -m include.cli COMMAND [...]``.
+
+Exit codes: 0 all clear or done; 1 something breaches; 2 could not tell or could not do, which wins over 1, and a
+user's mistake is 2 with one line on stderr (with ``--json`` also ``{"error": ...}`` on stdout). 130 after Ctrl-C, 141
+when the reader of the output went away.
+
+Only the module of the command that is asked for is imported, so that ``--help`` and commands that need neither pandas
+nor Airflow do not pay for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from include.sync_health.errors import MonitorError
+
+PROGRAM = "python -m include.cli"
+EXIT_DONE, EXIT_BREACH, EXIT_FAILED = 0, 1, 2
+EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 130, 141  # as a shell tells it: 128 + SIGINT, 128 + SIGPIPE
+
+COMMANDS = {
+    "migrate": "create or raise the monitoring schema",
+    "policy": "show the effective policy, or check a file",
+    "check": "evaluate the rules now or at a moment, without writing or telling",
+    "doctor": "check connections, rights, schema, time zone, Slack and mail",
+    "test-alert": "send a test message to every channel",
+}
+"""Every command and its one-line help; the module is `include.commands` plus the name with underscores."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that takes no abbreviations and tells a mistake in one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit 2 with one line."""
+        self.exit(EXIT_FAILED, f"error: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
+def build_parser(command: str | None) -> Parser:
+    """Return the parser in which only ``command`` is complete; the others are names with their help."""
+    parser = Parser(
+        prog=PROGRAM,
+        description="Watch the ServiceTitan integration of Hub Plus from a shell.",
+        epilog="Exit codes: 0 all clear or done, 1 something breaches, 2 could not tell or could not do.",
+    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        if name == command:
+            importlib.import_module(f"include.commands.{name.replace('-', '_')}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run one command and return its exit code; ``argv`` without the program's name, None: the process's own.
+
+    Raises:
+        SystemExit: after ``--help``, or a mistake in the arguments.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except MonitorError as error:
+        if "--json" in arguments:
+            print(json.dumps({"error": str(error)}, ensure_ascii=False))
+        for line in str(error).splitlines() or [type(error).__name__]:
+            print(f"error: {line}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except Exception:  # noqa: BLE001 - the last resort of a process
+        # Python's own code for it would be 1, and say that something breaches.
+        traceback.print_exc()
+        return EXIT_FAILED
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    word = next((argument for argument in arguments if not argument.startswith("-")), None)
+    command = word if word in COMMANDS else None
+    parser = build_parser(command)
+    if word is not None and command is None:
+        near = difflib.get_close_matches(word, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        parser.error(f"unknown command {word!r}; {hint}use one of {', '.join(COMMANDS)}")
+    args = parser.parse_args(arguments)
+    code: int = args.run(args)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""
+The single values of a policy file, each with what it allows in words: the leaves of `policy_schema`.
+
+A value that is not allowed raises pydantic's ``PydanticCustomError`` of type ``policy``, whose context has ``allowed``
+(in words). Nothing is converted silently: ``window: 60`` has no unit, ``threshold: "3"`` is a text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import zoneinfo
+from collections.abc import Callable
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from pydantic_core import PydanticCustomError
+
+from include.orchestration.policy_mistakes import choose_from, looks_secret
+from include.sync_health import durations
+
+NEVER = "never"
+ENVIRONMENTS = ("integration", "production")  # the credential's environment enum in Hub Plus
+SYNC_LOG_TABLES = ("servicetitan_sync_log", "servicetitan_sync_logs")
+
+# Slack: names are lower case without spaces or periods, at most 80 characters (https://api.slack.com/methods/conversations.create);
+# ids begin with C, or G for older private channels.
+SLACK_NAME_CHARACTERS = 80
+_SLACK_ID = re.compile(r"[CG][A-Z0-9]{8,20}")
+_SLACK_NAME = re.compile(rf"#[\w-]{{1,{SLACK_NAME_CHARACTERS}}}")
+_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*")
+_CONNECTION_ID = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}")  # PostgreSQL: 63 bytes
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def refused(allowed: str) -> PydanticCustomError:
+    """Return the error that says what would be allowed."""
+    return PydanticCustomError("policy", "{allowed}", {"allowed": allowed})
+
+
+def duration(*, at_least: timedelta = timedelta(0), at_most: timedelta) -> Callable[[Any], timedelta]:
+    """Return a validator of durations in ``[at_least, at_most]``."""
+    bounds = f"use {durations.format_duration(at_least)} to {durations.format_duration(at_most)}"
+
+    def validate(value: Any) -> timedelta:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            raise refused(f"a duration needs its unit: {durations.ALLOWED}")
+        try:
+            parsed = durations.parse_duration(value)
+        except (ValueError, TypeError):
+            raise refused(durations.ALLOWED) from None
+        if not at_least <= parsed <= at_most:
+            raise refused(bounds)
+        return parsed
+
+    return validate
+
+
+def duration_or_never(*, at_least: timedelta, at_most: timedelta) -> Callable[[Any], timedelta | None]:
+    """Return a validator of durations, or of the word ``never`` (None)."""
+    of_duration = duration(at_least=at_least, at_most=at_most)
+
+    def validate(value: Any) -> timedelta | None:
+        if value == NEVER:
+            return None
+        try:
+            return of_duration(value)
+        except PydanticCustomError as error:
+            raise refused(f"{error.message()}; or {NEVER}") from None
+
+    return validate
+
+
+def whole_number(*, at_least: int, at_most: int) -> Callable[[Any], int]:
+    """Return a validator of whole numbers in ``[at_least, at_most]``."""
+
+    def validate(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= at_most:
+            raise refused(f"use a whole number from {at_least} to {at_most}")
+        return value
+
+    return validate
+
+
+def word(words: type[Word]) -> Callable[[Any], Word]:
+    """Return a validator of the words of an enum."""
+
+    def validate(value: Any) -> Word:
+        # Membership first: an unhashable or odd value must not reach the enum's own lookup.
+        if isinstance(value, str) and value in {str(choice) for choice in words}:
+            return words(value)
+        raise refused(choose_from((str(choice) for choice in words), wrong=value))
+
+    return validate
+
+
+def one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:
+    """Return a validator of a fixed list of texts."""
+
+    def validate(value: Any) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        raise refused(choose_from(choices, wrong=value))
+
+    return validate
+
+
+def switch(value: Any) -> bool:
+    """Validate true or false, and no other word for them."""
+    if not isinstance(value, bool):
+        raise refused("use true or false")
+    return value
+
+
+def zone(value: Any) -> str:
+    """Validate an IANA time zone that this machine knows."""
+    try:
+        if not isinstance(value, str):
+            raise ValueError(value)
+        zoneinfo.ZoneInfo(value)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):  # OSError: a directory such as "America"
+        known = {name.lower(): name for name in zoneinfo.available_timezones()}
+        near = difflib.get_close_matches(str(value).lower(), known, n=1, cutoff=0.7)
+        hint = f"did you mean {known[near[0]]}? " if near else ""
+        raise refused(f"{hint}use an IANA time zone such as UTC or America/New_York") from None
+    return value
+
+
+def connection_id(value: Any) -> str:
+    """Validate the id of an Airflow connection: a name, not the connection itself."""
+    return _matching(value, _CONNECTION_ID, "use the id of an Airflow connection: letters, digits, _ . -")
+
+
+def identifier(value: Any) -> str:
+    """Validate a PostgreSQL name that needs no quotes."""
+    return _matching(value, _IDENTIFIER, "use a PostgreSQL name: letters, digits, _ and $; at most 63")
+
+
+def receiver_name(value: Any) -> str:
+    """Validate the name of a receiver."""
+    return _matching(value, _NAME, "name it with a letter, then letters, digits, _ or -; at most 64")
+
+
+def slack_channel(value: Any) -> str:
+    """Validate ``#name`` or a channel id."""
+    allowed = (
+        f"use #channel-name (lower case letters, digits, - and _; at most {SLACK_NAME_CHARACTERS}) "
+        "or a channel id such as C0123456789"
+    )
+    if isinstance(value, str) and (
+        _SLACK_ID.fullmatch(value) or (_SLACK_NAME.fullmatch(value) and value == value.lower())
+    ):
+        return value
+    if isinstance(value, str) and _SLACK_NAME.fullmatch("#" + value) and not looks_secret(value):
+        allowed = f"did you mean '#{value.lower()}'? {allowed}"
+    elif value is None:
+        allowed = f'{allowed}; in YAML a # begins a comment unless it is quoted: "#name"'
+    raise refused(allowed)
+
+
+def email_address(value: Any) -> str:
+    """Validate a bare address: ``name@host``, without a display name."""
+    is_address = isinstance(value, str) and len(value) <= 254 and _EMAIL.fullmatch(value)  # RFC 5321, 4.5.3.1.3
+    if not is_address or ".." in value or value.startswith(".") or ".@" in value:
+        raise refused("use one bare address such as ops@example.org")
+    return str(value)
+
+
+def _matching(value: Any, pattern: re.Pattern[str], allowed: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise refused(allowed)
+    return value
