@@ -1,0 +1,88 @@
+"""
+Result columns that arrive as PostgreSQL arrays in binary, read by numpy without a loop over rows.
+
+A statement that selects ``array_agg(x)`` of never-NULL fixed-width expressions returns one row, one message and,
+per column, a buffer with a fixed stride: a 20-byte header, then a 4-byte length and the value per element
+(PostgreSQL's array_send). Against binary COPY, which sends a message per row, this took a quarter of the time for
+80,000 rows; it also takes parameters and can be prepared, which COPY cannot.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import Cursor
+
+from include.sync_health.errors import SourceError
+
+HEADER = struct.Struct(">iiIii")
+"""Dimensions, whether it holds NULLs, the elements' type oid, and of the one dimension its length and lower bound."""
+
+ELEMENTS: dict[int, str] = {21: ">i2", 23: ">i4", 20: ">i8", 1114: ">i8", 1184: ">i8", 25: "S36"}
+"""numpy type by type oid (pg_type.dat): int2, int4, int8, timestamp, timestamptz; text holds UUIDs only."""
+
+POSTGRES_EPOCH_US = 946_684_800_000_000
+"""Microseconds from 1970 to 2000-01-01, from which PostgreSQL counts its timestamps."""
+
+NEVER_US = np.iinfo(np.int64).max
+"""``infinity``, which our statements also write for NULL."""
+
+
+def decode_array(buffer: bytes | None, *, name: str) -> NDArray[Any]:
+    """
+    Return a one-dimensional array from PostgreSQL's binary form; None (no rows) is an empty one.
+
+    Raises:
+        SourceError: ``invalid``: another type or width than our statements ask for, or a NULL among the elements.
+    """
+    if buffer is None:
+        return np.empty(0, dtype=np.int64)
+    dimensions, has_nulls, oid, length, _ = HEADER.unpack_from(buffer) if len(buffer) >= HEADER.size else (0,) * 5
+    element = ELEMENTS.get(oid)
+    if dimensions != 1 or has_nulls or element is None:
+        raise SourceError(f"column {name}: not the array our statement asks for (type oid {oid})", cause="invalid")
+    layout = np.dtype([("width", ">i4"), ("value", element)])
+    if len(buffer) != HEADER.size + length * layout.itemsize:
+        raise SourceError(f"column {name}: its elements are not {layout['value'].itemsize} bytes wide", cause="invalid")
+    cells = np.frombuffer(buffer, dtype=layout, offset=HEADER.size)
+    if (cells["width"] != layout["value"].itemsize).any():
+        raise SourceError(f"column {name}: its elements are not {layout['value'].itemsize} bytes wide", cause="invalid")
+    values: NDArray[Any] = cells["value"]
+    if values.dtype.kind == "S":
+        return values.astype("U36").astype(object)
+    return values.astype(values.dtype.newbyteorder("="))
+
+
+def decode_times(buffer: bytes | None, *, name: str) -> NDArray[np.datetime64]:
+    """
+    Return an array of timestamps as ``datetime64[us]`` in UTC, NaT for ``infinity`` and ``-infinity``.
+
+    Raises:
+        SourceError: as `decode_array` does.
+    """
+    micros = decode_array(buffer, name=name).astype(np.int64)
+    is_endless = (micros == NEVER_US) | (micros == np.iinfo(np.int64).min)
+    shifted = np.where(is_endless, 0, micros) + POSTGRES_EPOCH_US
+    times: NDArray[np.datetime64] = shifted.view("datetime64[us]")
+    times[is_endless] = np.datetime64("NaT")
+    return times
+
+
+def decode_texts(buffer: bytes | None) -> list[str | None]:
+    """Return the texts of a ``json_agg`` column, None where the text is NULL."""
+    if buffer is None:
+        return []
+    texts: list[str | None] = json.loads(bytes(buffer).decode("utf-8", errors="replace"))
+    return texts
+
+
+def raw_row(cursor: Cursor[Any]) -> list[bytes | None]:
+    """Return the one row of a binary cursor's result, its values as they arrived."""
+    result = cursor.pgresult
+    if result is None or result.ntuples != 1:
+        raise SourceError("a statement of aggregates did not return one row", cause="invalid")
+    return [result.get_value(0, column) for column in range(result.nfields)]

@@ -1,0 +1,169 @@
+"""
+Rows of the sync log as arrays, and what becomes of them: which belong to a read, which are odd, and their frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from include.sync_health.frames import DATA_TYPES, RUN_COLUMNS, RUN_STATUSES
+from include.warehouse.binary_arrays import decode_array, decode_texts, decode_times
+from include.warehouse.source_schema import SourceShape
+from include.warehouse.source_statements import CANCELLED_UNIT, DATA_TYPE_UNIT, FINISHED_BADLY
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far a stamp may lie ahead of the database's clock before it counts as one from the future."""
+
+KEY_DTYPES: dict[str, type] = {"integer": np.int64, "uuid": object}
+"""numpy type of a key column by its kind."""
+
+Times = NDArray[np.datetime64]
+Flags = NDArray[np.bool_]
+
+NOT_A_TIME = np.datetime64("NaT", "us")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRows:
+    """Rows of the sync log, column by column; times in UTC, NaT where the source has none."""
+
+    ids: NDArray[Any]
+    credentials: NDArray[Any]
+    codes: NDArray[np.int64]
+    started: Times
+    completed: Times
+    finished: Times
+    texts: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def decoded(cls, buffers: Sequence[bytes | None], *, shape: SourceShape) -> RunRows:
+        """
+        Return the rows of one `SourceStatements.runs` result.
+
+        Raises:
+            SourceError: ``invalid``: the buffers are not what that statement returns.
+        """
+        # The kind of a key must not depend on whether there are rows.
+        ids: NDArray[Any] = decode_array(buffers[0], name="id").astype(KEY_DTYPES[shape.run_key])
+        credentials: NDArray[Any] = decode_array(buffers[1], name="credential").astype(
+            KEY_DTYPES[shape.credential_id_key]
+        )
+        codes = decode_array(buffers[2], name="code").astype(np.int64)
+        started, completed = decode_times(buffers[3], name="started_at"), decode_times(buffers[4], name="completed_at")
+        status = codes % DATA_TYPE_UNIT
+        finished = completed.copy()
+        # Both are in the order of the rows they were taken from.
+        finished[_is_status(status, *FINISHED_BADLY) & np.isnat(completed)] = decode_times(buffers[5], name="late")
+        texts = np.full(len(ids), None, dtype=object)
+        texts[_is_status(status, "failed")] = decode_texts(buffers[6])
+        return cls(ids, credentials, codes, started, completed, finished, texts)
+
+    def joined(self, other: RunRows) -> RunRows:
+        """Return these rows and those of ``other`` whose ids are not among them."""
+        if not len(other):
+            return self
+        added = other.only(~np.isin(other.ids, self.ids)) if len(self) else other
+        return RunRows(*(np.concatenate(pair) for pair in zip(self.columns(), added.columns(), strict=True)))
+
+    def only(self, chosen: NDArray[Any]) -> RunRows:
+        """Return the rows chosen, by flags or by positions."""
+        return RunRows(*(column[chosen] for column in self.columns()))
+
+    def has_status(self, *names: str) -> Flags:
+        """Return which rows have one of these statuses."""
+        return _is_status(self.codes % DATA_TYPE_UNIT, *names)
+
+    def finished_in(self, finished_from: datetime, as_of: datetime) -> Flags:
+        """Return which rows finished in ``(finished_from, as_of]``."""
+        chosen: Flags = (self.finished > moment(finished_from)) & (self.finished <= moment(as_of))
+        return chosen
+
+    def open_at(self, as_of: datetime, *, started_before: datetime | None = None) -> Flags:
+        """
+        Return which rows were open at ``as_of``: started by then and finished later, or pending or running and
+        not finished at all. A completed row without ``completed_at`` is neither open nor finished.
+        """
+        is_unfinished = np.isnat(self.finished) & self.has_status("pending", "running")
+        chosen: Flags = (self.started <= moment(as_of)) & ((self.finished > moment(as_of)) | is_unfinished)
+        return chosen if started_before is None else chosen & (self.started < moment(started_before))
+
+    def anomalies(self, *, now: datetime) -> dict[str, int]:
+        """
+        Return how many rows are odd, by kind; kinds without any are left out.
+
+            future_stamp                    started or completed after ``now`` by more than `CLOCK_TOLERANCE`
+            negative_duration               completed before it started
+            unknown_status, null_status     no status that Hub Plus has; NULL
+            unknown_data_type, null_data_type
+            completed_without_completed_at
+            open_with_completed_at          pending or running, and yet a completed_at
+            missing_started_at
+        """
+        status, data_type = self.codes % DATA_TYPE_UNIT, self.codes % CANCELLED_UNIT // DATA_TYPE_UNIT
+        limit = moment(now + CLOCK_TOLERANCE)
+        flags: dict[str, Flags] = {
+            "future_stamp": (self.started > limit) | (self.completed > limit),
+            "negative_duration": self.completed < self.started,
+            "unknown_status": status == len(RUN_STATUSES) - 1,
+            "null_status": status == len(RUN_STATUSES),
+            "unknown_data_type": data_type == len(DATA_TYPES) - 1,
+            "null_data_type": data_type == len(DATA_TYPES),
+            "completed_without_completed_at": self.has_status("completed") & np.isnat(self.completed),
+            "open_with_completed_at": self.has_status("pending", "running") & ~np.isnat(self.completed),
+            "missing_started_at": np.isnat(self.started),
+        }
+        return {kind: int(flag.sum()) for kind, flag in flags.items() if flag.any()}
+
+    def frame(self) -> pd.DataFrame:
+        """Return `RUN_COLUMNS`, by ``finished_at`` and then ``sync_id``; rows that are not finished come last."""
+        by_id = np.argsort(self.ids, kind="stable")
+        rows = self.only(by_id[np.argsort(self.finished[by_id], kind="stable")])
+        status, data_type = rows.codes % DATA_TYPE_UNIT, rows.codes % CANCELLED_UNIT // DATA_TYPE_UNIT
+        columns: dict[str, Any] = {
+            "sync_id": rows.ids,
+            "credential_id": rows.credentials,
+            "data_type": _categories(data_type, DATA_TYPES),
+            "status": _categories(status, RUN_STATUSES),
+            "is_cancelled": (rows.codes >= CANCELLED_UNIT) | rows.has_status("cancelled"),
+            "started_at": _utc(rows.started),
+            "completed_at": _utc(rows.completed),
+            "finished_at": _utc(rows.finished),
+            # Without the dtype, pandas 3 would turn None into NaN.
+            "error_message": pd.Series(rows.texts, dtype=object),
+        }
+        return pd.DataFrame(columns, columns=list(RUN_COLUMNS))
+
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        """Return the columns in the order of the fields."""
+        return (self.ids, self.credentials, self.codes, self.started, self.completed, self.finished, self.texts)
+
+
+def moment(at: datetime) -> np.datetime64:
+    """Return an aware datetime as numpy's, in UTC."""
+    return np.datetime64(at.astimezone(UTC).replace(tzinfo=None), "us")
+
+
+def _is_status(status: NDArray[np.int64], *names: str) -> Flags:
+    is_named = np.zeros(DATA_TYPE_UNIT, dtype=bool)
+    is_named[[RUN_STATUSES.index(name) for name in names]] = True
+    chosen: Flags = is_named[status]
+    return chosen
+
+
+def _categories(codes: NDArray[np.int64], names: tuple[str, ...]) -> pd.Categorical[str]:
+    # NULL has the code after the last; the frame tells it as "unknown".
+    return pd.Categorical.from_codes(np.minimum(codes, len(names) - 1), categories=pd.Index(names))
+
+
+def _utc(times: Times) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(times).tz_localize("UTC")

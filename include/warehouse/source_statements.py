@@ -1,0 +1,273 @@
+"""
+The statements that read the source, composed once per session from the shape that was found.
+
+Every identifier comes from `SourceShape`, whose names are those of fixed lists; every value is a parameter.
+No statement selects a secret; no statement selects a column that the frames do not need.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from psycopg import sql
+
+from include.sync_health.frames import CANCELLED_BY_USER, DATA_TYPES, ERROR_TEXT_LIMIT, RUN_STATUSES
+from include.warehouse.id_window import BLOCK_ROWS, TELLING_ROWS
+from include.warehouse.source_schema import CREDENTIAL_OPTIONAL, SECRETS, SourceShape
+from include.warehouse.source_time import instant
+
+NEWEST_RANK = 3
+"""The newest ``started_at`` told is the third largest of the newest rows: two future stamps do not mislead it."""
+
+FIRST_PLAUSIBLE = "2000-01-01"
+"""Older stamps are artefacts: ServiceTitan was founded in 2012."""
+
+DATA_TYPE_UNIT, CANCELLED_UNIT = 16, 256
+"""How the one code per row is packed: status + 16 * data type + 256 if cancelled by a user."""
+
+FINISHED_BADLY = ("failed", "cancelled")
+"""Statuses whose rows count as finished even without ``completed_at``."""
+
+
+class SourceStatements:
+    """
+    The statements for one shape. Parameters by name:
+
+        zone        text         source.timezone
+        as_of       timestamptz  the window's end
+        steps       int8[]       distances from the newest key (`survey`)
+        pivots      int8[]       keys (`blocks`)
+        low, high   as searched  the range: keys or raw started_at; low included, high excluded
+        from_raw    raw          finished later than this; of completed_at's type
+        as_of_raw   raw          started no later than this; of started_at's type
+        future_raw  raw          a stamp beyond it lies in the future; of started_at's type
+        keys        as the key   rows by primary key
+        credentials as the key   filter by credential
+        environment text         filter by environment
+    """
+
+    def __init__(self, shape: SourceShape, *, zone: str) -> None:
+        self._shape = shape
+        self._zone = zone
+        self._table = sql.Identifier(shape.schema, shape.runs.name)
+        self._credentials = sql.Identifier(shape.schema, shape.credentials.name)
+        self._runs: dict[tuple[str, bool, bool, bool], bytes] = {}
+
+    @cached_property
+    def survey(self) -> bytes:
+        """Blocks at distances from the newest key: pivot, first id, last id, median; with it server time and newest."""
+        return (
+            sql.SQL(
+                "SELECT q.pivot, b.first_id, b.last_id, b.median, now(), {newest} FROM ("
+                " SELECT DISTINCT greatest((SELECT min(id) FROM {table}), (SELECT max(id) FROM {table}) - step) AS pivot"
+                " FROM unnest(%(steps)s::int8[]) AS step) AS q CROSS JOIN LATERAL ({block}) AS b"
+            )
+            .format(newest=self._newest("id"), table=self._table, block=self._block)
+            .as_bytes()
+        )
+
+    @cached_property
+    def blocks(self) -> bytes:
+        """Blocks at given pivots: pivot, first id, last id, median of the plausible started_at in raw form."""
+        return (
+            sql.SQL(
+                "SELECT q.pivot, b.first_id, b.last_id, b.median"
+                " FROM unnest(%(pivots)s::int8[]) AS q (pivot) CROSS JOIN LATERAL ({block}) AS b"
+            )
+            .format(block=self._block)
+            .as_bytes()
+        )
+
+    @cached_property
+    def clock(self) -> bytes:
+        """Server time and the newest plausible started_at, where no keys are surveyed."""
+        by_key = self._shape.run_key == "integer" and self._shape.search != "scan"
+        return sql.SQL("SELECT now(), {}").format(self._newest("id" if by_key else "started_at")).as_bytes()
+
+    @cached_property
+    def existing(self) -> bytes:
+        """Which of some keys exist, as text."""
+        return sql.SQL("SELECT id::text FROM {} WHERE {}").format(self._table, self._by_keys).as_bytes()
+
+    def runs(self, rows: str, *, only_failed: bool, by_credential: bool, by_environment: bool) -> bytes:
+        """
+        Return the statement of one row of arrays: id, credential, code, started, completed, late, texts.
+
+        ``rows`` is ``window`` (the range, prefiltered with `from_raw`, `as_of_raw` and `future_raw`: a superset
+        of the rows finished in the window or open at its end) or ``keys`` (rows by primary key).
+        Two arrays hold fewer rows, in the same order: ``late`` (what stands in for completed_at) those failed or
+        cancelled without completed_at; ``texts`` (JSON) those with status failed.
+        """
+        key = (rows, only_failed, by_credential, by_environment)
+        if key not in self._runs:
+            conditions: list[sql.Composable] = [self._window if rows == "window" else self._by_keys]
+            if only_failed:
+                conditions.append(sql.SQL("status::text = 'failed'"))
+            credential = sql.Identifier(self._shape.credential_key)
+            if by_credential:
+                kind = "int8" if self._shape.credential_id_key == "integer" else "uuid"
+                conditions.append(sql.SQL("{} = ANY (%(credentials)s::{}[])").format(credential, sql.SQL(kind)))
+            if by_environment:
+                conditions.append(
+                    sql.SQL("{} IN (SELECT id FROM {} WHERE environment::text = %(environment)s)").format(
+                        credential, self._credentials
+                    )
+                )
+            query = self._run_arrays + sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
+            self._runs[key] = query.as_bytes()
+        return self._runs[key]
+
+    @cached_property
+    def credentials(self) -> bytes:
+        """Every credential with its company's name and, where it can be known, whether its secrets are present."""
+        shape = self._shape
+        table = shape.credentials
+        times = [
+            sql.SQL("{} AS {}").format(self._credential_time(column), sql.Identifier(column))
+            for column in ("token_expires_at", *CREDENTIAL_OPTIONAL)
+        ]
+        query = sql.SQL(
+            "SELECT k.id AS credential_id, k.company_id, c.{name} AS company_name, k.environment::text AS environment,"
+            " coalesce(k.connection_status::text, '') AS connection_status, {times}, {presence}"
+            " FROM {credentials} AS k LEFT JOIN {companies} AS c ON c.id = k.company_id"
+        ).format(
+            name=sql.Identifier(shape.company_name),
+            times=sql.SQL(", ").join(times),
+            presence=sql.SQL(", ").join(self._presence(secret) for secret in SECRETS),
+            credentials=self._credentials,
+            companies=sql.Identifier(shape.schema, shape.companies.name),
+        )
+        if shape.presence is not None and shape.presence is not table:
+            query += sql.SQL(" LEFT JOIN {} AS p ON p.id = k.id").format(
+                sql.Identifier(shape.schema, shape.presence.name)
+            )
+        return (query + sql.SQL(" ORDER BY k.id")).as_bytes()
+
+    def _presence(self, secret: str) -> sql.Composed:
+        alias = sql.Identifier(f"has_{secret}")
+        if self._shape.presence is None:
+            return sql.SQL("true AS {}").format(alias)
+        if self._shape.presence is self._shape.credentials:
+            # Evaluated in the database: the value itself does not leave it.
+            return sql.SQL("coalesce(k.{} ~ '[^[:space:]]', false) AS {}").format(sql.Identifier(secret), alias)
+        return sql.SQL("coalesce(p.{}, false) AS {}").format(alias, alias)
+
+    def _credential_time(self, column: str) -> sql.Composable:
+        table, name = self._shape.credentials, sql.SQL("k.") + sql.Identifier(column)
+        if not table.has(column):
+            return sql.SQL("NULL::timestamptz")
+        at = name if table.is_aware(column) else sql.SQL("({} AT TIME ZONE %(zone)s::text)").format(name)
+        # Infinity and other years that neither Python nor pandas can hold must not blind us: they are no times.
+        return sql.SQL("CASE WHEN {} BETWEEN '1900-01-01' AND '2200-01-01' THEN {} END").format(name, at)
+
+    @cached_property
+    def _plausible(self) -> sql.Composed:
+        """A condition on started_at; its limit is a subquery, so that it is computed once per statement."""
+        limit: sql.Composable = sql.SQL("greatest(now(), %(as_of)s::timestamptz) + interval '1 day'")
+        if not self._shape.runs.is_aware("started_at"):
+            limit = sql.SQL("({}) AT TIME ZONE %(zone)s::text").format(limit)
+        return sql.SQL("started_at > {} AND started_at < (SELECT {})").format(sql.SQL(f"'{FIRST_PLAUSIBLE}'"), limit)
+
+    @cached_property
+    def _block(self) -> sql.Composed:
+        return sql.SQL(
+            "SELECT min(id)::int8 AS first_id, max(id)::int8 AS last_id,"
+            " CASE WHEN count(*) FILTER (WHERE {plausible}) >= {least} THEN"
+            " percentile_disc(0.5) WITHIN GROUP (ORDER BY started_at) FILTER (WHERE {plausible}) END AS median"
+            " FROM (SELECT id, started_at FROM {table} WHERE id >= q.pivot ORDER BY id LIMIT {limit}) AS x"
+        ).format(
+            plausible=self._plausible,
+            least=sql.SQL(str(TELLING_ROWS)),
+            table=self._table,
+            limit=sql.SQL(str(BLOCK_ROWS)),
+        )
+
+    def _newest(self, order_by: str) -> sql.Composed:
+        return sql.SQL(
+            "(SELECT (array_agg({started} ORDER BY started_at DESC))[least({rank}, count(*))]::timestamptz FROM"
+            " (SELECT started_at FROM {table} {known} ORDER BY {order} DESC LIMIT {limit}) AS x WHERE {plausible})"
+        ).format(
+            started=self._time("started_at"),
+            rank=sql.SQL(str(NEWEST_RANK)),
+            table=self._table,
+            known=sql.SQL("WHERE ") + self._plausible if order_by == "started_at" else sql.SQL(""),
+            order=sql.Identifier(order_by),
+            limit=sql.SQL(str(BLOCK_ROWS)),
+            plausible=self._plausible,
+        )
+
+    @cached_property
+    def _run_arrays(self) -> sql.Composed:
+        runs = self._shape.runs
+        started, completed = self._time("started_at"), self._time("completed_at")
+        late = sql.SQL("coalesce({}, {}, 'infinity')").format(
+            self._time("updated_at") if runs.has("updated_at") else sql.SQL("NULL"), started
+        )
+        return sql.SQL(
+            "SELECT array_agg({id}), array_agg({credential}), array_agg(({code})::int2),"
+            " array_agg(coalesce({started}, 'infinity')), array_agg(coalesce({completed}, 'infinity')),"
+            " array_agg({late}) FILTER (WHERE completed_at IS NULL AND status::text IN ({badly})),"
+            " json_agg(left(error_message::text, {limit})) FILTER (WHERE status::text = 'failed') FROM {table}"
+        ).format(
+            id=self._key("id"),
+            credential=self._key(self._shape.credential_key),
+            code=_packed_code(),
+            started=started,
+            completed=completed,
+            late=late,
+            badly=sql.SQL(", ").join(sql.Literal(status) for status in FINISHED_BADLY),
+            limit=sql.SQL(str(ERROR_TEXT_LIMIT)),
+            table=self._table,
+        )
+
+    @cached_property
+    def _window(self) -> sql.Composed:
+        ranges = {
+            "id": "id >= %(low)s AND id < %(high)s",
+            "started_at": "started_at >= %(low)s AND started_at < %(high)s",
+            "scan": "started_at >= %(low)s AND started_at < %(high)s",
+            "completed_at": "(completed_at > %(from_raw)s OR (completed_at IS NULL AND started_at >= %(low)s))",
+        }
+        return sql.SQL(
+            "{} AND ((completed_at > %(from_raw)s OR completed_at IS NULL) AND started_at <= %(as_of_raw)s"
+            " OR started_at > %(future_raw)s)"
+        ).format(sql.SQL(ranges[self._shape.search]))
+
+    @property
+    def _by_keys(self) -> sql.Composed:
+        kind = "int8" if self._shape.run_key == "integer" else "uuid"
+        return sql.SQL("id = ANY (%(keys)s::{}[])").format(sql.SQL(kind))
+
+    def _time(self, column: str) -> sql.Composable:
+        return instant(column, is_aware=self._shape.runs.is_aware(column), zone=self._zone)
+
+    def _key(self, column: str) -> sql.Composable:
+        # A UUID travels as its text, whose width is fixed as well.
+        suffix = "::text" if self._shape.runs.types[column] == "uuid" else ""
+        return sql.Identifier(column) + sql.SQL(suffix)
+
+
+def _packed_code() -> sql.Composed:
+    return sql.SQL(
+        "{status} + {type_unit} * {data_type}"
+        " + CASE WHEN status::text = 'failed' THEN"
+        " CASE WHEN error_message::text = {cancelled} THEN {cancelled_unit} ELSE 0 END ELSE 0 END"
+    ).format(
+        status=_code_of("status", RUN_STATUSES),
+        type_unit=sql.SQL(str(DATA_TYPE_UNIT)),
+        data_type=_code_of("data_type", DATA_TYPES),
+        cancelled=sql.Literal(CANCELLED_BY_USER),
+        cancelled_unit=sql.SQL(str(CANCELLED_UNIT)),
+    )
+
+
+def _code_of(column: str, names: tuple[str, ...]) -> sql.Composed:
+    """Return SQL for the position of a column's text among ``names``: their last is "unknown", one more is NULL."""
+    name, unknown = sql.Identifier(column), len(names) - 1
+    cases = sql.SQL(" ").join(
+        sql.SQL("WHEN {} THEN {}").format(sql.Literal(text), sql.SQL(str(code)))
+        for code, text in enumerate(names[:unknown])
+    )
+    return sql.SQL("CASE {name}::text {cases} ELSE CASE WHEN {name} IS NULL THEN {null} ELSE {unknown} END END").format(
+        name=name, cases=cases, null=sql.SQL(str(unknown + 1)), unknown=sql.SQL(str(unknown))
+    )
