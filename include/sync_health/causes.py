@@ -129,10 +129,13 @@ _VALIDATION = _words(
     r"\bunprocessable\b|\binvalid_request\b|\bbad request\b|\binvalid customers found\b",
 )
 
-_REASONS = (
-    r"unauthori[sz]ed|forbidden|payment required|not found|request time-?out|conflict|gone|unprocessable"
-    r"|too many requests|bad (?:request|gateway)|internal server error|not implemented|service unavailable"
-    r"|gateway time-?out|client error|server error"
+# A status and its own reason: "Customer 401 not found" is none.
+_REASONED = (
+    r"(?:400[^\w<>]{1,4}bad request|401[^\w<>]{1,4}unauthori[sz]ed|403[^\w<>]{1,4}forbidden|404[^\w<>]{1,4}not found"
+    r"|408[^\w<>]{1,4}request time-?out|409[^\w<>]{1,4}conflict|422[^\w<>]{1,4}unprocessable"
+    r"|429[^\w<>]{1,4}too many requests|500[^\w<>]{1,4}internal server error|502[^\w<>]{1,4}bad gateway"
+    r"|503[^\w<>]{1,4}service (?:temporarily )?unavailable|504[^\w<>]{1,4}gateway time-?out"
+    r"|4\d\d[^\w<>]{1,4}client error|5\d\d[^\w<>]{1,4}server error)\b"
 )
 _NOT_A_COUNT = (
     r"(?![\d%/]|[.,-]\d|[ _-]?(?:records?|rows?|items?|customers?|invoices?|orders?|errors|jobs?|times|attempts?"
@@ -144,7 +147,7 @@ _STATUS = re.compile(
     r"|(?:(?:status|http|error|response)[ _-]?)?code|error|failed|returned|responded|response|received|got)"
     r"[\"']?(?: (?:with|was|is|of|status|code|a|an|http)){0,3}[\"']? ?[:=(\[#-]? ?[\"'(\[]?"
     rf"(?P<named>[45]\d\d)\b{_NOT_A_COUNT}"
-    rf"|(?<![\w.,#/-])(?P<reasoned>[45]\d\d)[)\]\"']? ?[:,-]? ?(?:{_REASONS})\b"
+    rf"|(?<![\w.,#/-])(?={_REASONED})(?P<reasoned>[45]\d\d)"
     rf"|^[\[(\"']?(?P<leading>[45]\d\d)[\])\"']?(?: ?[:-] |$)",
     re.IGNORECASE,
 )

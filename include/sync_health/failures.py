@@ -17,6 +17,7 @@ from include.sync_health.causes import classify_messages
 from include.sync_health.frames import RUN_COLUMNS, id_text, require_columns
 from include.sync_health.observations import OBSERVATION_COLUMNS
 from include.sync_health.policy import ConsecutiveFailuresPolicy, SyncFailuresPolicy
+from include.sync_health.redaction import redact
 from include.sync_health.subjects import Subject, unknown_subject
 from include.sync_health.verdicts import Severity, Verdict
 
@@ -189,7 +190,7 @@ def judge_consecutive_failures(
                 row["severity"] = max(policy.severity, Severity.HIGH, key=lambda severity: severity.rank)
             row["metadata"] = _who(subject) | {
                 "failure_count": length,
-                "latest_error": _text_or_none(newest[pair]),
+                "latest_error": _error_text(newest[pair]),
                 "data_type": data_type,
                 "first_failed_at": first_failed_at,
             }
@@ -265,7 +266,7 @@ def _failure_evidence(failures: pd.DataFrame) -> Mapping[str, dict[str, Any]]:
         commonest = set(classes[classes == classes.max()].index)
         speaking = group[group["error_class"].astype(str).isin(commonest)].iloc[-1]
         found[str(credential)] = {
-            "latest_error": _text_or_none(group["error_message"].iloc[-1]),
+            "latest_error": _error_text(group["error_message"].iloc[-1]),
             "first_failed_at": iso_utc(group["finished_at"].iloc[0]),
             "last_failed_at": iso_utc(group["finished_at"].iloc[-1]),
             "classes": {str(name): int(count) for name, count in sorted(classes.items())},
@@ -299,8 +300,9 @@ def _who(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _text_or_none(text: Any) -> str | None:
-    return None if text is None or pd.isna(text) else str(text)
+def _error_text(text: Any) -> str | None:
+    """Return an error's text fit to be stored: without secrets; None for none. Renderers redact once more."""
+    return None if text is None or pd.isna(text) else redact(str(text))
 
 
 def _window_words(window: timedelta) -> str:

@@ -37,29 +37,32 @@ _QUOTE = r"(?:\\{0,4}[\"'`]|&quot;|&#3[49];|%22)"
 _SEPARATOR = rf"(?:{_QUOTE})?[\])]?\s{{0,3}}(?:=>|:=|[:=]|%3[ad])\s{{0,3}}[\[({{]{{0,3}}\s{{0,3}}"
 _QUOTED_VALUE = (
     r"(?:\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\.)*+'?|`[^`]*+`?|\\{1,4}[\"'][^\"'\\]*+(?:\\{1,4}[\"'])?"
-    r"|(?P<{quote}>&quot;|&#3[49];|%22).*?(?:(?P={quote})|\Z))"
+    r"|(?P<entity>&quot;|&#3[49];|%22).*?(?:(?P=entity)|\Z))"
 )
-_BARE_VALUE = rf"(?:{REDACTED}(?=[\\\s,;&)}}\]]|\Z)|[^\s\"'`&<>]++)"
-
-
-def _value(quote: str) -> str:
-    return rf"(?:{_QUOTED_VALUE.replace('{quote}', quote)}|{_BARE_VALUE})"
-
+_SCHEME = r"(?:(?:bearer|basic|digest|token|negotiate)\s{1,3})?"
+# A value that ends like a key ("password=apiKey: k0rz") takes what follows with it.
+_BARE_VALUE = rf"(?:{REDACTED}(?=[\\\s,;&)}}\]]|\Z)|[^\s\"'`&<>]++(?:(?<=[:=])\s{{1,3}}{_SCHEME}[^\s\"'`&<>]++)*+)"
 
 _KEY_NAMES = (
-    r"(?:passw(?:or)?d|passwort|passphrase|pwd|secret|(?:client|app|shared|webhook)[ _-]?secret"
+    r"(?:authorization|passw(?:or)?d|passwort|passphrase|pwd|secret|(?:client|app|shared|webhook)[ _-]?secret"
     r"|(?:api|app|application|access|private|secret|signing|encryption|account|fernet)[ _-]?key"
     r"|(?:access|refresh|id|auth|bearer|api|bot|session|csrf|xsrf|security)[_-]?token"
     r"|client[ _-]?id|php_?sessid|session[_-]?id|signature|\bsig|credentials?_json)"
     r"(?:[_-]?(?:preview|value|hash|id))?"
 )
-_KEY_HINTS = ("pass", "pwd", "secret", "key", "token", "client", "sess", "sig", "credential")
+_KEY_HINTS = ("authorization", "pass", "pwd", "secret", "key", "token", "client", "sess", "sig", "credential")
 
 _MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = tuple(
     # What a text must hold, in lower case, for the pattern to be tried at all; the pattern; its replacement.
     (hints, re.compile(pattern, re.IGNORECASE | re.DOTALL), replacement)
     for hints, pattern, replacement in (
         (("-----begin ",), r"-----BEGIN [A-Z0-9 ]{1,40}-----.*?(?:-----END [A-Z0-9 ]{1,40}-----|\Z)", REDACTED),
+        # What is quoted goes first: a bare value ends at a quote, and must not take the key of what follows away.
+        (
+            _KEY_HINTS,
+            rf"((?:{_KEY_NAMES}|token){_SEPARATOR}){_QUOTED_VALUE}",
+            rf"\1{REDACTED}",
+        ),
         (
             ("hooks.",),
             r"(?:https?(?::|%3a)(?:/|%2f|\\/){2})?(?:hooks\.slack(?:-gov)?\.com|(?<![a-z0-9.-])hooks\.[a-z0-9.-]{1,100}+)"
@@ -68,12 +71,10 @@ _MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = tuple(
         ),
         (
             ("authorization",),
-            rf"(authorization{_SEPARATOR})(?:(?:bearer|basic|digest|token|negotiate)\s{{1,3}})?{_value('q')}",
+            rf"(authorization{_SEPARATOR}){_SCHEME}{_BARE_VALUE}",
             rf"\1{REDACTED}",
         ),
-        (("cookie",), r"(cookie2?\s{0,3}:\s{0,3})[^\n\"']++", rf"\1{REDACTED}"),
-        (_KEY_HINTS, rf"({_KEY_NAMES}{_SEPARATOR}){_value('q')}", rf"\1{REDACTED}"),
-        (("token",), rf"(token{_SEPARATOR}){_QUOTED_VALUE.replace('{quote}', 'q')}", rf"\1{REDACTED}"),
+        (_KEY_HINTS, rf"({_KEY_NAMES}{_SEPARATOR}){_BARE_VALUE}", rf"\1{REDACTED}"),
         # "token=abc" is one; "access token: Connection refused" is prose, "token: a1b2c3" is not.
         (("token",), rf"(token\s{{0,3}}(?:=>?|%3d)\s{{0,3}}){_BARE_VALUE}", rf"\1{REDACTED}"),
         (
@@ -81,6 +82,7 @@ _MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = tuple(
             rf"(token{_SEPARATOR})(?:(?=[^\s\"'`&<>\d]{{0,200}}\d)|(?=[^\s\"'`&<>]{{16}})){_BARE_VALUE}",
             rf"\1{REDACTED}",
         ),
+        (("cookie",), r"(cookie2?\s{0,3}:\s{0,3})[^\n\"']++", rf"\1{REDACTED}"),
         (
             ("-p", "-t", "-s", "-a", "-c"),
             r"(-(?:password|passwd|pwd|token|secret|api-?key|client-(?:id|secret))\s{1,3})[^\s\"'<>-]\S*+",

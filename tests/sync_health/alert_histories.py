@@ -29,9 +29,7 @@ SLACK, MAIL = "slack:#ops", "email:ops@example.com"
 POLICY = Policy(
     receivers={"ops": Receiver(slack=("#ops",), email=("ops@example.com",))},
     routes=(
-        Route(
-            match=RouteMatch(severity=frozenset({Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM})), to="ops"
-        ),
+        Route(match=RouteMatch(severity=frozenset({Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM})), to="ops"),
     ),
 )
 
@@ -69,9 +67,7 @@ class World:
     def tick(self, as_of: datetime, *observations: Observation, may_notify: bool = True) -> list[Delivery]:
         """One evaluation; returns the deliveries that are new in the outbox."""
         result = step(self.alerts, observations, policy=self.policy, as_of=as_of)
-        owed = {
-            key: alert for key, alert in self.alerts.items() if owes_a_close(alert) and key not in result.alerts
-        }
+        owed = {key: alert for key, alert in self.alerts.items() if owes_a_close(alert) and key not in result.alerts}
         decision = decide(
             {**result.alerts, **owed},
             policy=self.policy,

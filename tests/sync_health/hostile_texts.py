@@ -86,12 +86,9 @@ neighbours = st.sampled_from(("", " ", "\n", "(", '"', ",", "x", "<", "&", "fail
 embedded_secrets = st.tuples(neighbours, st.sampled_from(SECRETS), neighbours)
 """(before, (text, secret), after)."""
 
-untrusted = st.one_of(
-    st.sampled_from(HOSTILE),
-    st.sampled_from([text for text, _ in SECRETS]),
-    st.text(max_size=60),
-    st.lists(st.sampled_from(HOSTILE) | st.sampled_from([text for text, _ in SECRETS]), min_size=1, max_size=4).map(
-        " ".join
-    ),
-)
+# Hypothesis also draws strings that stand in our own modules: a secret without what marks it as one is no secret.
+_free_text = st.text(max_size=60).filter(lambda text: not any(secret in text for _, secret in SECRETS))
+_known = st.sampled_from(HOSTILE) | st.sampled_from([text for text, _ in SECRETS])
+
+untrusted = _known | _free_text | st.lists(_known, min_size=1, max_size=4).map(" ".join)
 """Any text that a column of the source may hold."""

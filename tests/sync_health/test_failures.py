@@ -37,7 +37,11 @@ def run(number: int, status: str, ago: timedelta, **known: object) -> Row:
 
 def in_an_hour(*rows: Row, **options: object) -> pd.DataFrame:
     return judge_sync_failures(
-        runs_frame(rows), subjects=SUBJECTS, policy=SyncFailuresPolicy(), as_of=AS_OF, **options  # type: ignore[arg-type]
+        runs_frame(rows),
+        subjects=SUBJECTS,
+        policy=SyncFailuresPolicy(),
+        as_of=AS_OF,
+        **options,  # type: ignore[arg-type]
     )
 
 
@@ -55,7 +59,9 @@ def in_a_row(*rows: Row, **options: object) -> pd.DataFrame:
     ("rows", "verdict"),
     [
         pytest.param([run(n, "failed", n * SECOND) for n in range(3)], "breach", id="exactly three failures breach"),
-        pytest.param([run(n, "failed", n * SECOND) for n in range(2)], "band", id="two failures, the latest failed: band"),
+        pytest.param(
+            [run(n, "failed", n * SECOND) for n in range(2)], "band", id="two failures, the latest failed: band"
+        ),
         pytest.param(
             [run(1, "failed", 2 * SECOND), run(2, "failed", SECOND), run(3, "completed", timedelta(0))],
             "clear",

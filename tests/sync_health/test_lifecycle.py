@@ -29,7 +29,9 @@ HALF_HOUR = timedelta(minutes=30)
         pytest.param(
             with_timers(for_=HALF_HOUR), [B, B, B], "pending pending firing", id="a breach must last as long as for"
         ),
-        pytest.param(with_timers(for_=HALF_HOUR), [B, BAND, B], "pending inactive pending", id="band ends a pending one"),
+        pytest.param(
+            with_timers(for_=HALF_HOUR), [B, BAND, B], "pending inactive pending", id="band ends a pending one"
+        ),
         pytest.param(
             with_timers(for_=HALF_HOUR),
             [B, GONE, B, B],
@@ -127,8 +129,9 @@ def test_peak_severity_is_kept() -> None:
 @given(history=histories(), repeats=st.data())
 def test_replaying_any_tick_changes_nothing(history: list[Mapping[str, Verdict]], repeats: st.DataObject) -> None:
     """Duplicates and late runs are no-ops: compare-and-set by fingerprint."""
-    once, often = World(policy=with_timers(keep_firing_for=HALF_HOUR)), World(
-        policy=with_timers(keep_firing_for=HALF_HOUR)
+    once, often = (
+        World(policy=with_timers(keep_firing_for=HALF_HOUR)),
+        World(policy=with_timers(keep_firing_for=HALF_HOUR)),
     )
     for number, verdicts in enumerate(history):
         observations = [saw(verdict, credential=name) for name, verdict in verdicts.items()]

@@ -155,7 +155,9 @@ def test_whatever_happens_first_and_closed_pair_up(history: list[Mapping[str, Ve
     told: dict[tuple[str, object], list[str]] = {}
     for number, verdicts in enumerate([*history, {}]):
         observations = [saw(verdict, credential=name) for name, verdict in verdicts.items()]
-        for delivery in world.tick(T0 + number * TICK, *observations, may_notify=number not in mute or number == len(history)):
+        for delivery in world.tick(
+            T0 + number * TICK, *observations, may_notify=number not in mute or number == len(history)
+        ):
             for member in delivery.members:
                 if delivery.reason is not None:
                     told.setdefault((delivery.channel, member.episode_id), []).append(str(delivery.reason))

@@ -182,3 +182,11 @@ def test_a_megabyte_is_redacted_in_linear_time(unit: str) -> None:
     redact(unit * (1_000_000 // len(unit)))
 
     assert time.perf_counter() - start < 10
+
+
+@given(st.lists(st.sampled_from(SECRETS), min_size=2, max_size=4), st.sampled_from((" ", ", ", "\n", "; ", " -> ")))
+def test_no_secret_hides_behind_another(secrets: list[tuple[str, str]], between: str) -> None:
+    """Masking one must not take away what marks the next as one."""
+    seen = redact(between.join(text for text, _ in secrets))
+
+    assert not [secret for _, secret in secrets if secret in seen]

@@ -59,7 +59,9 @@ def judged(*rows: Row, **options: object) -> pd.DataFrame:
             id="a run that ended only after as_of was stuck then",
         ),
         pytest.param(row(3 * HOUR, status="completed", ended_at=AS_OF), [], id="one that ended at as_of was not"),
-        pytest.param(row(3 * HOUR, status="completed"), [], id="completed without an end is a contradiction, not stuck"),
+        pytest.param(
+            row(3 * HOUR, status="completed"), [], id="completed without an end is a contradiction, not stuck"
+        ),
         pytest.param(row(3 * HOUR, status="unknown"), [], id="an unknown status is not judged"),
     ],
 )
@@ -74,7 +76,9 @@ def test_how_long_is_stuck(run: Row, expected: list[tuple[str, str]]) -> None:
     ("rows", "missing", "verdict"),
     [
         pytest.param([row(3 * HOUR, status="completed", ended_at=AS_OF - SECOND)], [], "clear", id="finished"),
-        pytest.param([row(3 * HOUR, status="failed", ended_at=AS_OF - SECOND)], [], "clear", id="failed is finished too"),
+        pytest.param(
+            [row(3 * HOUR, status="failed", ended_at=AS_OF - SECOND)], [], "clear", id="failed is finished too"
+        ),
         pytest.param([], ["7"], "removed", id="its row was deleted"),
         pytest.param([], [], "no_data", id="its row was not read"),
         pytest.param([row(31 * DAY)], [], "expired", id="abandoned"),
@@ -93,9 +97,7 @@ def test_words() -> None:
     found = judged(row(95 * timedelta(minutes=1))).iloc[0]
 
     assert found["title"] == "ServiceTitan Sync Stuck"
-    assert (
-        found["message"] == "ServiceTitan both sync for Acme (production) has been running for 1 hour 35 minutes"
-    )
+    assert found["message"] == "ServiceTitan both sync for Acme (production) has been running for 1 hour 35 minutes"
     assert found["metadata"] == {
         "credential_id": "1",
         "company_name": "Acme",

@@ -1,0 +1,132 @@
+"""The facts of one alert: where it stands, whom it concerns, and the numbers behind the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from include.sync_health.alerts import Alert, CloseReason, NotifyReason
+from include.sync_health.durations import describe
+from include.sync_health.message_parts import LINE, SHORT, Fact, Status, Text, plain
+from include.sync_health.redaction import clean
+
+MOST_FACTS = 12
+"""Numbers behind a verdict that a message shows."""
+
+
+def state_facts(alert: Alert, *, status: Status, now: datetime) -> Iterable[Fact]:
+    """Yield severity, since when and for how long, and, once closed, why."""
+    if alert.peak_severity is not alert.severity or not status.is_open:
+        yield Fact(label="Severity", value=(_peak(alert),))
+    if alert.opened_at is not None:
+        yield Fact(label="Since", value=(alert.opened_at,))
+        if status.is_open and now - alert.opened_at >= timedelta(minutes=1):
+            yield Fact(label="Open for", value=(describe(now - alert.opened_at),))
+    if not status.is_open and alert.closed_at is not None:
+        yield Fact(label="Closed", value=(alert.closed_at,))
+        if alert.opened_at is not None:
+            yield Fact(label="Was open for", value=(describe(alert.closed_at - alert.opened_at),))
+        yield Fact(label="Why closed", value=(_why_closed(alert),))
+
+
+def _why_closed(alert: Alert) -> str:
+    found = clean(alert.reason, limit=LINE)
+    if alert.close_reason is CloseReason.RECOVERED:
+        return f"recovered; evidence: {found}"
+    if alert.close_reason is CloseReason.EXPIRED:
+        return f"closed without evidence of recovery: {found}"
+    if alert.close_reason is CloseReason.TARGET_REMOVED:
+        return f"the target is gone, which is no recovery: {found}"
+    if alert.close_reason is CloseReason.RULE_CHANGED:
+        return f"the rule was changed and no longer applies: {found}"
+    return found
+
+
+def state_notes(alert: Alert, *, reason: NotifyReason, status: Status) -> Iterable[Text]:
+    """Yield what the reader must know of the state besides the facts."""
+    if status is Status.RECOVERING:
+        yield ("No breach any more since ", alert.state_since, "; it closes when it stays so")
+    if status is Status.OPEN_AGAIN and alert.opened_at is not None:
+        yield ("The episode before has closed; it opened again at ", alert.opened_at)
+    if reason in (NotifyReason.FIRST, NotifyReason.REPEAT) and not status.is_open:
+        yield ("It has closed since this message was decided",)
+    if alert.state.is_open and alert.stale_since is not None:
+        yield ("No fresh data since ", alert.stale_since, ": this is the last known state")
+    if alert.flaps:
+        yield (f"It recovered and failed again {alert.flaps} {'time' if alert.flaps == 1 else 'times'} meanwhile",)
+
+
+def subject_facts(alert: Alert) -> Iterable[Fact]:
+    """Yield whom and what the alert concerns."""
+    metadata = alert.metadata
+    for label, value in (
+        ("Company", alert.company_name),
+        ("Environment", alert.environment),
+        ("Credential", alert.credential_id),
+        ("Data type", alert.data_type),
+        ("Sync", metadata.get("sync_id")),
+        ("Check", metadata.get("check")),
+        ("Cause", metadata.get("cause")),
+    ):
+        if cleaned := clean(plain(value), limit=SHORT):
+            yield Fact(label=label, value=(cleaned,))
+
+
+_SHOWN_ELSEWHERE = frozenset({"threshold", "failure_count", "latest_error", "since"})
+_LABELS = {
+    "failures": "Failed runs",
+    "in_a_row": "Failed in a row",
+    "window_seconds": "Window",
+    "last_success_at": "Last success",
+    "first_failed_at": "First failure",
+    "last_failed_at": "Last failure",
+    "classes": "Errors",
+    "open_seconds": "Running for",
+    "started_at": "Started",
+}
+
+
+def evidence_facts(alert: Alert) -> Iterable[Fact]:
+    """Yield the numbers behind the verdict: known keys in words, unknown ones under their own name."""
+    threshold = alert.evidence.get("threshold")
+    shown = [key for key in alert.evidence if key not in _SHOWN_ELSEWHERE][:MOST_FACTS]
+    for key in shown:
+        label = _LABELS.get(key) or _words_of(str(key))
+        value = _evidence_value(key, alert.evidence[key])
+        if key in ("failures", "in_a_row") and threshold is not None:
+            value = (*value, f" (threshold {clean(plain(threshold), limit=SHORT)})")
+        yield Fact(label=label, value=value)
+
+
+def _evidence_value(key: str, value: Any) -> Text:
+    if value is None:
+        return ("none found" if key == "last_success_at" else "unknown",)
+    if key.endswith("_seconds") and isinstance(value, int | float):
+        return (describe(timedelta(seconds=value)),)
+    if isinstance(value, datetime):
+        return (value,) if value.tzinfo else (clean(value.isoformat(), limit=SHORT),)
+    if key.endswith("_at") and isinstance(value, str) and (instant := _instant(value)):
+        return (instant,)
+    if isinstance(value, Mapping):
+        return (clean(", ".join(f"{count} {name}" for name, count in value.items()), limit=LINE),)
+    return (clean(plain(value), limit=LINE // 2),)
+
+
+def _words_of(key: str) -> str:
+    """Return a key as a label; cleaned before anything in it is changed, for a changed secret is hard to recognise."""
+    return clean(key, limit=SHORT).replace("_", " ").strip().capitalize() or "?"
+
+
+def _peak(alert: Alert) -> str:
+    if alert.peak_severity is alert.severity:
+        return alert.severity.value
+    return f"{alert.severity.value}, {alert.peak_severity.value} at its worst"
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else None

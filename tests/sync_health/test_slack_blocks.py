@@ -1,0 +1,232 @@
+"""What Slack is sent: inside every limit, escaped, and as the golden files have it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from include.sync_health.alerts import Alert, CloseReason, NotifyReason
+from include.sync_health.messages import Links, message_for
+from include.sync_health.slack_blocks import (
+    BLOCKS_LIMIT,
+    CONTEXT_LIMIT,
+    FIELD_LIMIT,
+    FIELDS_LIMIT,
+    HEADER_LIMIT,
+    PAYLOAD_BUDGET,
+    SECTION_LIMIT,
+    SLACK_POST_OPTIONS,
+    TEXT_LIMIT,
+    SlackPayload,
+    safe_url,
+    slack_payload,
+    text_only,
+)
+from tests.sync_health.hostile_texts import HOSTILE, SECRETS, untrusted
+from tests.sync_health.message_cases import AS_OF, CASES, NOW, RULES, Case, alert, closed, storm
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "slack"
+
+OURS = re.compile(
+    r"<!date\^\d+\^\{date_short_pretty\} \{time\}\|\d{4}-\d\d-\d\d \d\d:\d\d UTC>|<https?://[^<>|\s]+\|[A-Za-z ]+>"
+)
+"""The only markup in angle brackets that we write ourselves."""
+
+
+def units(text: str) -> int:
+    """The length as JavaScript and Java count it."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def texts_of(blocks: tuple[dict[str, Any], ...]) -> list[str]:
+    """Every text object's text."""
+    found = []
+    for block in blocks:
+        objects = (
+            [block[key] for key in ("text",) if key in block] + block.get("fields", []) + block.get("elements", [])
+        )
+        found += [each["text"] for each in objects]
+    return found
+
+
+def assert_slack_accepts(payload: SlackPayload) -> None:
+    """Every documented limit, and the one that is not."""
+    assert 0 < units(payload.text) <= TEXT_LIMIT
+    assert len(payload.blocks) <= BLOCKS_LIMIT
+    assert units(json.dumps(payload.blocks, ensure_ascii=False)) <= PAYLOAD_BUDGET
+    for block in payload.blocks:
+        if block["type"] == "header":
+            assert block["text"]["type"] == "plain_text"
+            assert 0 < units(block["text"]["text"]) <= HEADER_LIMIT
+        elif block["type"] == "context":
+            assert 0 < len(block["elements"]) <= CONTEXT_LIMIT
+            assert all(0 < units(each["text"]) <= SECTION_LIMIT for each in block["elements"])
+        else:
+            assert block["type"] == "section"
+            assert ("text" in block) != ("fields" in block)
+            assert 0 < units(block.get("text", {}).get("text", "x")) <= SECTION_LIMIT
+            assert 0 < len(block.get("fields", ["x"])) <= FIELDS_LIMIT
+            assert all(0 < units(each["text"]) <= FIELD_LIMIT for each in block.get("fields", []))
+
+
+def assert_nothing_but_text(payload: SlackPayload) -> None:
+    """No bracket and no ampersand that is not ours or an entity."""
+    for text in (payload.text, *texts_of(payload.blocks)):
+        rest = OURS.sub("", text)
+        assert not set(rest) & set("<>"), rest
+        assert re.fullmatch(r"(?:[^&]|&(?:amp|lt|gt);)*", rest), rest
+
+
+def dirty(text: str, *, rule: str) -> Alert:
+    """An alert that holds a text wherever the source can put one."""
+    return replace(
+        alert(rule),
+        title=text,
+        message=text,
+        reason=text,
+        company_name=text,
+        environment=text,
+        credential_id=text,
+        data_type=text,
+        metadata={"latest_error": text, "sync_id": text, "check": text, "cause": text},
+        evidence={**{f"{text}{number}": text for number in range(30)}, "failures": text, "last_success_at": text},
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_slack_message_is_as_the_golden_file_has_it(case: Case) -> None:
+    """UPDATE_GOLDEN=1 writes the files anew; look at the difference before committing it."""
+    payload = slack_payload(case.message())
+    rendered = json.dumps({"text": payload.text, "blocks": payload.blocks}, indent=1, ensure_ascii=False) + "\n"
+    file = GOLDEN / f"{case.name}.json"
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(rendered, encoding="utf-8")
+
+    assert file.read_text(encoding="utf-8") == rendered
+    assert_slack_accepts(payload)
+    assert_nothing_but_text(payload)
+
+
+def test_every_golden_file_has_its_case() -> None:
+    """No file is left behind by a case that is gone."""
+    assert {file.stem for file in GOLDEN.iterdir()} == {case.name for case in CASES}
+
+
+@settings(deadline=None)  # redaction of many long texts takes its time on a busy machine
+@given(
+    text=untrusted,
+    rule=st.sampled_from(RULES),
+    reason=st.sampled_from(NotifyReason),
+    ended=st.sampled_from((None, *CloseReason)),
+)
+def test_any_alert_is_accepted_and_says_nothing_of_its_own(
+    text: str, rule: str, reason: NotifyReason, ended: CloseReason | None
+) -> None:
+    """No text of the source breaks a limit, makes a mention, or shows a secret."""
+    one = dirty(text, rule=rule)
+    if ended:
+        one = closed(one, why=ended, reason=text)
+    message = message_for([one], reason=reason, as_of=AS_OF, now=NOW, possible_repeat=True)
+    payload = slack_payload(message)
+
+    assert_slack_accepts(payload)
+    assert_nothing_but_text(payload)
+    assert_slack_accepts(text_only(message))
+    shown = json.dumps([payload.text, payload.blocks], ensure_ascii=False)
+    assert not [secret for _, secret in SECRETS if secret in shown]
+
+
+@settings(deadline=None)  # redaction of many long texts takes its time on a busy machine
+@given(texts=st.lists(untrusted, min_size=2, max_size=30), reason=st.sampled_from(NotifyReason))
+def test_any_summary_is_accepted_and_says_nothing_of_its_own(texts: list[str], reason: NotifyReason) -> None:
+    """The same for many alerts at once."""
+    message = message_for(
+        [dirty(text, rule=RULES[number % len(RULES)]) for number, text in enumerate(texts)],
+        reason=reason,
+        as_of=AS_OF,
+        now=NOW,
+    )
+    payload = slack_payload(message)
+
+    assert_slack_accepts(payload)
+    assert_nothing_but_text(payload)
+
+
+@pytest.mark.parametrize("text", HOSTILE[:12], ids=repr)
+def test_hostile_text_is_shown_as_it_is_written(text: str) -> None:
+    """Escaped, not executed and not dropped: Jinja stays literal."""
+    shown = slack_payload(
+        message_for([replace(alert("sync_failures"), message=text)], reason=NotifyReason.FIRST, as_of=AS_OF, now=NOW)
+    ).blocks[1]["text"]["text"]
+
+    assert shown == text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def test_a_megabyte_of_error_is_cut() -> None:
+    """A page of HTML as an error text must not cost the message."""
+    huge = replace(alert("sync_failures"), message="m" * 1_000_000, metadata={"latest_error": "<p>&" * 250_000})
+    payload = slack_payload(message_for([huge], reason=NotifyReason.FIRST, as_of=AS_OF, now=NOW))
+
+    assert_slack_accepts(payload)
+    assert_nothing_but_text(payload)
+
+
+@pytest.mark.parametrize("count", [21, 100, 2_000])
+def test_a_storm_lists_what_fits_and_counts_the_rest(count: int) -> None:
+    """Listed and counted together are all of them, in the blocks and in the text."""
+    payload = slack_payload(message_for(storm(count), reason=NotifyReason.FIRST, as_of=AS_OF, now=NOW))
+    blocks = "\n".join(texts_of(payload.blocks))
+
+    assert_slack_accepts(payload)
+    for text in (blocks, payload.text):
+        more = re.search(r"^and (\d+) more$", text, re.MULTILINE)
+        assert text.count("High: ServiceTitan integration for Company") + (int(more[1]) if more else 0) == count
+    assert blocks.count("High: ServiceTitan integration for Company") >= min(count, 50)
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        pytest.param("https://x.example/a?b=1&c=2", "https://x.example/a?b=1&amp;c=2", id="an ampersand is escaped"),
+        pytest.param("https://x.example/a|b>c<d e", "https://x.example/a%7Cb%3Ec%3Cd%20e", id="what would end it"),
+        pytest.param("https://x.example/%20", "https://x.example/%20", id="encoded already"),
+        pytest.param("javascript:alert(1)", None, id="no script"),
+        pytest.param("https://bob:pw@x.example/", None, id="no password"),
+        pytest.param("/relative", None, id="no host"),
+        pytest.param("https://[broken", None, id="not a URL"),
+        pytest.param("https://x.example/" + "a" * 3_000, None, id="too long"),
+    ],
+)
+def test_links_cannot_break_out(url: str, safe: str | None) -> None:
+    """Only http and https, and nothing that Slack would read as markup."""
+    assert safe_url(url) == safe
+
+
+def test_a_link_that_is_not_safe_is_left_out() -> None:
+    """The message still goes."""
+    payload = slack_payload(
+        message_for(
+            [alert("sync_failures")],
+            reason=NotifyReason.FIRST,
+            as_of=AS_OF,
+            now=NOW,
+            links=Links(run="javascript:alert(1)", runbook="https://wiki.example.com/|<!channel>"),
+        )
+    )
+
+    assert_nothing_but_text(payload)
+    assert "javascript" not in json.dumps(payload.blocks)
+
+
+def test_the_sender_is_told_to_unfurl_nothing() -> None:
+    """A link in a message must not fetch pages or make names into mentions."""
+    assert not any(SLACK_POST_OPTIONS[name] for name in ("unfurl_links", "unfurl_media", "link_names"))
