@@ -96,6 +96,22 @@ _MARK_DEAD = """
     WHERE id = %(id)s AND status = 'leased' AND lease_owner = %(owner)s
 """
 
+# What was sent to the channel since the close was decided and already spoke of it; every member must be among them.
+_DROP_IF_TOLD = """
+    WITH late AS MATERIALIZED (
+        SELECT sent.members
+        FROM monitoring.delivery AS closing JOIN monitoring.delivery AS sent USING (channel)
+        WHERE closing.id = %(id)s AND sent.status = 'sent' AND sent.sent_at >= closing.created_at
+          AND sent.receipt @> '{"told_of_close": true}'
+    )
+    UPDATE monitoring.delivery AS closing
+    SET status = 'not_sent', silent = 'already_told', lease_owner = NULL, lease_until = NULL, updated_at = %(now)s
+    WHERE id = %(id)s AND status = 'leased' AND lease_owner = %(owner)s AND reason = 'closed'
+      AND NOT EXISTS (
+          SELECT jsonb_array_elements(closing.members) EXCEPT SELECT jsonb_array_elements(late.members) FROM late
+      )
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedDelivery:
@@ -246,6 +262,22 @@ def mark_dead(conn: psycopg.Connection[Any], delivery_id: int, *, owner: str, no
         StorageError: the schema is missing or the database unreachable.
     """
     return _mark(conn, _MARK_DEAD, delivery_id, owner=owner, now=now, error=_error(error))
+
+
+def drop_if_told(conn: psycopg.Connection[Any], delivery_id: int, *, owner: str, now: datetime) -> bool:
+    """
+    Drop a leased close whose opening went out so late that it told of the close as well.
+
+    An opening that waited is rendered with the state that holds when it goes out: "recovered" already. Its receipt
+    then says ``told_of_close``, and the close has nothing to add.
+
+    Returns:
+        True when the delivery is recorded as not sent (`SilentReason.ALREADY_TOLD`); False when it is still to be sent.
+
+    Raises:
+        StorageError: the schema is missing or the database unreachable.
+    """
+    return _mark(conn, _DROP_IF_TOLD, delivery_id, owner=owner, now=now)
 
 
 def status_of(conn: psycopg.Connection[Any], *, key: str) -> DeliveryStatus | None:

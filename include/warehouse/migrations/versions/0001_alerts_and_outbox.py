@@ -81,7 +81,9 @@ STATEMENTS = (
         key             text NOT NULL UNIQUE,
         channel         text NOT NULL,
         reason          text CHECK (reason IN ('first', 'repeat', 'closed', 'test')),
-        silent          text CHECK (silent IN ('no_route', 'shadow', 'never_told', 'not_configured', 'notify_never')),
+        silent          text CHECK (silent IN (
+            'no_route', 'shadow', 'already_told', 'never_told', 'not_configured', 'notify_never'
+        )),
         members         jsonb NOT NULL,
         fingerprints    text[] NOT NULL,
         as_of           timestamptz NOT NULL,
@@ -105,6 +107,7 @@ STATEMENTS = (
     "COMMENT ON TABLE monitoring.delivery IS 'The outbox and its ledger: each message sent, to be sent, or not sent, "
     "and why.'",
     "COMMENT ON COLUMN monitoring.delivery.fingerprints IS 'Of the members: two deliveries that share one keep order.'",
+    "CREATE INDEX delivery_sent ON monitoring.delivery (channel, sent_at) WHERE status = 'sent'",
     "CREATE INDEX delivery_unfinished ON monitoring.delivery (channel, id) WHERE status IN ('pending', 'leased')",
     "CREATE INDEX delivery_of_alert ON monitoring.delivery USING gin (fingerprints)",
     "CREATE INDEX delivery_by_time ON monitoring.delivery (created_at)",

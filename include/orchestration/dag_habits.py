@@ -1,0 +1,24 @@
+"""What every DAG of this project shares: owner, retries, time-outs, tags. Imported at parse time: nothing heavy."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+
+OWNER = "servicetitan-monitor"
+TAGS = ("servicetitan", "monitoring")
+
+START = pendulum.datetime(2025, 1, 1, tz="UTC")
+"""From when on a backfill may ask; nothing is caught up on its own."""
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": OWNER,
+    "retries": 2,
+    "retry_delay": timedelta(seconds=30),
+    "execution_timeout": timedelta(minutes=5),
+}
+
+SOURCE_POOL = "servicetitan_source"
+"""The pool of tasks that read the Hub Plus database; see airflow_settings.yaml."""

@@ -1,0 +1,129 @@
+"""
+When the monitor itself fails: one notice per outage, to the one channel that the environment names.
+
+The last task of the DAG sends it, not a callback: a callback is lost when a worker is killed, a task is not.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from include.sync_health.routing import CHANNEL_KINDS, address_of, kind_of
+
+log = logging.getLogger("servicetitan.failure_notice")
+
+FAILED_STATES = frozenset({"failed", "upstream_failed"})
+EVALUATE = "evaluate"
+
+
+def conclude_run(context: Any) -> None:
+    """
+    Fail the run when it could not see or could not send, after telling what nobody else tells.
+
+    A failed ``evaluate`` means that no alert can be raised: the failure channel hears of it, unless the previous run's
+    ``evaluate`` failed as well (then it has heard). A source that could not be seen has an alert of its own, and a drain
+    that failed leaves its messages due: those only fail the run.
+
+    Raises:
+        AirflowFailException: always, when something of the above holds.
+    """
+    from airflow.sdk.exceptions import AirflowFailException
+
+    ti, dag_run = context["ti"], context["dag_run"]
+    states = _states(ti, dag_id=ti.dag_id, run_id=dag_run.run_id)
+    evaluate_state = states.get(EVALUATE)
+    if evaluate_state != "success":
+        if _previous_failed(ti):
+            log.warning("the evaluation failed, as in the previous run: its notice was sent then")
+        else:
+            _tell(context, state=str(evaluate_state))
+        raise AirflowFailException(f"the evaluation ended as {evaluate_state}: see the log of the task {EVALUATE}")
+    blind = (ti.xcom_pull(task_ids=EVALUATE) or {}).get("blind")
+    if blind:
+        raise AirflowFailException(f"the source could not be seen ({blind}); an alert says why")
+    undelivered = sorted(name for name, state in states.items() if state in FAILED_STATES)
+    if undelivered:
+        raise AirflowFailException(f"failed: {', '.join(undelivered)}; what they had to send stays due")
+
+
+def failure_channel() -> str | None:
+    """Return the channel key that the environment names for failures of the monitor, or None."""
+    from include.orchestration.settings import FAILURE_CHANNEL_VARIABLE
+
+    named = os.environ.get(FAILURE_CHANNEL_VARIABLE, "").strip()
+    if not named:
+        return None
+    if kind_of(named) not in CHANNEL_KINDS or not address_of(named):
+        log.error("%s: %r is no channel; write slack:#name or email:address", FAILURE_CHANNEL_VARIABLE, named)
+        return None
+    return named
+
+
+def _states(ti: Any, *, dag_id: str, run_id: str) -> Mapping[str, str]:
+    found = ti.get_task_states(dag_id=dag_id, run_ids=[run_id]).get(run_id, {})
+    return {name: str(getattr(state, "value", state)) for name, state in found.items() if name != ti.task_id}
+
+
+def _previous_failed(ti: Any) -> bool:
+    previous = ti.get_previous_dagrun()
+    if previous is None:
+        return False
+    return _states(ti, dag_id=ti.dag_id, run_id=previous.run_id).get(EVALUATE) in FAILED_STATES
+
+
+def _tell(context: Any, *, state: str) -> None:
+    from include.orchestration.operators import EmailDrainOperator, SlackDrainOperator, wall_clock
+    from include.sync_health.errors import DeliveryError
+
+    channel = failure_channel()
+    if channel is None:
+        log.error("the evaluation failed and no failure channel is configured: nobody is told")
+        return
+    dag_run = context["dag_run"]
+    message = failure_message(dag_id=context["ti"].dag_id, run_id=dag_run.run_id, state=state, now=datetime.now(UTC))
+    operator: Any
+    if kind_of(channel) == "slack":
+        operator = SlackDrainOperator(task_id="failure_notice", channel=address_of(channel))
+    else:
+        operator = EmailDrainOperator(task_id="failure_notice", to=address_of(channel))
+    try:
+        operator.sender()(message, delivery_key=f"failure|{dag_run.run_id}")
+        log.info("told %s that the evaluation failed at %s", channel, wall_clock().isoformat())
+    except DeliveryError as error:
+        log.error("the evaluation failed, and %s could not be told: %s", channel, error)
+
+
+def failure_message(*, dag_id: str, run_id: str, state: str, now: datetime) -> Any:
+    """Return the notice as a `Message`: an alert that no database knows of."""
+    from include.sync_health.alerts import Alert, AlertState, NotifyReason
+    from include.sync_health.messages import message_for
+    from include.sync_health.observations import episode_of, fingerprint_of
+    from include.sync_health.verdicts import Severity
+
+    identity = {"check": dag_id, "cause": "task_failed"}
+    fingerprint = fingerprint_of("monitor_health", identity)
+    alert = Alert(
+        fingerprint=fingerprint,
+        rule="monitor_health",
+        identity=identity,
+        state=AlertState.FIRING,
+        severity=Severity.HIGH,
+        peak_severity=Severity.HIGH,
+        state_since=now,
+        last_as_of=now,
+        last_breach_at=now,
+        opened_at=now,
+        episode_id=episode_of(fingerprint, now),
+        title="ServiceTitan Monitor Cannot See",
+        message=(
+            f"{dag_id}: the check itself failed ({state}) in run {run_id}; no alert is raised until it runs again. "
+            "Run `python -m include.cli doctor` and look at the log of the task evaluate."
+        ),
+        reason="the task evaluate failed; this notice is sent once per outage",
+        metadata={"check": dag_id, "cause": "task_failed", "since": now.isoformat()},
+    )
+    return message_for([alert], reason=NotifyReason.FIRST, as_of=now, now=now)

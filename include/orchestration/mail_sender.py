@@ -1,0 +1,131 @@
+"""Sending a message by mail: HTML with a text part, through the connection of an Airflow `SmtpHook`."""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid, parseaddr
+from typing import TYPE_CHECKING, Any
+
+from include.sync_health.errors import DeliveryError
+from include.sync_health.mail import MailContent, mail_content
+from include.sync_health.messages import Message
+
+if TYPE_CHECKING:
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+
+def send_by_mail(
+    open_hook: Callable[[], SmtpHook], *, to: str, clock: Callable[[], Any]
+) -> Callable[..., Mapping[str, Any]]:
+    """
+    Return a sender that mails ``to`` and gives ``{"message_id": ...}`` as receipt.
+
+    Each message has a connection of its own, so that one that breaks off spoils no other.
+
+    Args:
+        open_hook: returns an `SmtpHook` not yet connected; its connection's ``from_email`` is the sender.
+        to: one address.
+        clock: returns the wall clock, aware, for the Date header.
+    """
+
+    def send(message: Message, *, delivery_key: str) -> Mapping[str, Any]:
+        content = mail_content(message)
+        with _Connected(open_hook) as hook:
+            sender = hook.from_email
+            if not sender:
+                raise DeliveryError(
+                    "the connection alert_email has no from_email in its extra", code="no_sender", permanent=True
+                )
+            mail = mime_of(content, sender=sender, to=to, delivery_key=delivery_key, date=clock())
+            client: smtplib.SMTP = hook._smtp_client  # noqa: SLF001 - the hook has no other way to a MIME of one's own
+            accepted = False
+            try:
+                client.send_message(mail)
+                accepted = True
+            except smtplib.SMTPRecipientsRefused as error:
+                code, text = next(iter(error.recipients.values()))
+                raise _refused(code, text, permanent_code="invalid_recipient") from None
+            except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
+                raise _refused(error.smtp_code, error.smtp_error, permanent_code="refused") from None
+            except (smtplib.SMTPServerDisconnected, OSError) as error:
+                # It may have broken off after the final dot: then the mail is on its way.
+                raise DeliveryError(
+                    f"the mail server broke off ({type(error).__name__})",
+                    code="no_answer",
+                    permanent=False,
+                    ambiguous=True,
+                ) from None
+            finally:
+                if not accepted:
+                    client.close()
+        return {"message_id": mail["Message-ID"]}
+
+    return send
+
+
+def mime_of(content: MailContent, *, sender: str, to: str, delivery_key: str, date: Any) -> EmailMessage:
+    """
+    Return the mail as MIME: multipart/alternative, text first.
+
+    Args:
+        content: subject, text and HTML.
+        sender: the From address, with or without a name.
+        to: the recipient.
+        delivery_key: carried in a header of its own, so that a mailbox can tell a repeat.
+        date: aware.
+    """
+    mail = EmailMessage()
+    mail["Subject"] = content.subject
+    name, address = parseaddr(sender)
+    mail["From"] = Address(display_name=name or "ServiceTitan monitor", addr_spec=address)
+    mail["To"] = to
+    mail["Date"] = format_datetime(date)
+    mail["Message-ID"] = make_msgid(domain=address.rpartition("@")[2] or "localhost")
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office replies stay away
+    mail["X-ServiceTitan-Delivery"] = delivery_key
+    mail.set_content(content.text)
+    mail.add_alternative(content.html, subtype="html")
+    return mail
+
+
+class _Connected:
+    """Connects the hook, and turns what goes wrong there into `DeliveryError`; nothing was sent by then."""
+
+    def __init__(self, open_hook: Callable[[], SmtpHook]) -> None:
+        self._open_hook = open_hook
+
+    def __enter__(self) -> SmtpHook:
+        try:
+            self._hook = self._open_hook().get_conn()
+        except smtplib.SMTPAuthenticationError as error:
+            raise DeliveryError(
+                "the mail server refused the login", code=f"smtp_{error.smtp_code}", permanent=True
+            ) from None
+        except smtplib.SMTPConnectError as error:
+            raise _refused(error.smtp_code, error.smtp_error, permanent_code="refused") from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise DeliveryError(
+                f"the mail server cannot be reached ({type(error).__name__})", code="unreachable", permanent=False
+            ) from None
+        return self._hook
+
+    def __exit__(self, *failure: object) -> None:
+        client = self._hook._smtp_client  # noqa: SLF001 - see above
+        if client is None:
+            return
+        with suppress(smtplib.SMTPException, OSError):  # an accepted mail is not taken back by a rude goodbye
+            client.close() if failure[0] else client.quit()
+
+
+def _refused(code: int, text: bytes | str, *, permanent_code: str) -> DeliveryError:
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    permanent = 500 <= code < 600
+    return DeliveryError(
+        f"the mail server answered {code} {words[:200]}",
+        code=permanent_code if permanent else f"smtp_{code}",
+        permanent=permanent,
+    )

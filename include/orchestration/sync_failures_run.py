@@ -1,0 +1,160 @@
+"""
+What the tasks of the DAG ``servicetitan_sync_failures`` do, from Airflow's context to values and back.
+
+Here, and nowhere further in, are the wall clock, connections, the policy file and Params read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from include.orchestration.evaluation import TICK, Evaluation, RunFilters, evaluate_sync_failures
+from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo
+from include.sync_health.errors import MonitorError, RequestError, SourceError
+from include.sync_health.routing import address_of, kind_of
+from include.sync_health.windows import RunMode, resolve_window, run_mode
+
+log = logging.getLogger("servicetitan.sync_failures")
+
+ENVIRONMENTS = ("production", "integration")
+NOTIFY = ("auto", "never")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What Airflow's context says of a run; see `facts_of`."""
+
+    params: Mapping[str, Any]
+    interval: tuple[datetime | None, datetime | None]
+    run_after: datetime
+    is_backfill: bool
+    last_try: bool
+
+
+def facts_of(context: Any) -> RunFacts:
+    """Return the facts of a run from a task's context."""
+    dag_run, ti = context["dag_run"], context["ti"]
+    return RunFacts(
+        params=dict(context["params"]),
+        interval=(dag_run.data_interval_start, dag_run.data_interval_end),
+        run_after=dag_run.run_after,
+        is_backfill=str(getattr(dag_run.run_type, "value", dag_run.run_type)) == "backfill",
+        last_try=ti.try_number > ti.max_tries,
+    )
+
+
+def filters_of(params: Mapping[str, Any]) -> RunFilters:
+    """
+    Return the filters that Params ask for.
+
+    Raises:
+        RequestError: an id is no id, or the environment is not one of `ENVIRONMENTS`.
+    """
+    named = str(params.get("credential") or "").replace(",", " ").split()
+    for each in named:
+        if not each.replace("-", "").isalnum() or len(each) > 36:
+            raise RequestError(
+                f"credential: {each!r} is no credential id; write ids separated by commas, such as 42, 43"
+            )
+    environment = params.get("environment") or None
+    if environment is not None and environment not in ENVIRONMENTS:
+        raise RequestError(
+            f"environment: {environment!r} is not known; choose one of {', '.join(ENVIRONMENTS)} or none"
+        )
+    return RunFilters(credential_ids=tuple(sorted(set(named))), environment=environment)
+
+
+def evaluate(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]:
+    """
+    Judge the run's window and return counts and ids.
+
+    Args:
+        facts: the run.
+        now: the wall clock, aware; read here when not given.
+
+    Raises:
+        MonitorError: as `evaluate_sync_failures`, and for connections and Params.
+    """
+    now = now or datetime.now(UTC)
+    notify = str(facts.params.get("notify") or "auto")
+    if notify not in NOTIFY:
+        raise RequestError(f"notify: {notify!r} is not known; choose one of {', '.join(NOTIFY)}")
+    filters = filters_of(facts.params)
+    window = resolve_window(
+        window_end=facts.params.get("window_end") or None,
+        interval=facts.interval,
+        run_after=facts.run_after,
+        usual_length=TICK,
+    )
+    storage = postgres_conninfo(storage_connection())
+    in_force = policy_in_force(storage_conninfo=storage, now=now)
+    policy = in_force.loaded.policy
+    mode = run_mode(
+        as_of=window.as_of, now=now, is_backfill=facts.is_backfill, horizon=policy.live_horizon["sync_failures"]
+    )
+    if mode is RunMode.LIVE and now - window.as_of > 2 * TICK:
+        log.warning("this run is late: it judges %s, it is now %s", window.as_of.isoformat(), now.isoformat())
+    outcome = evaluate_sync_failures(
+        Evaluation(
+            source_conninfo=_source_conninfo(policy.source.connection),
+            monitoring_conninfo=storage,
+            policy=policy,
+            policy_error=in_force.error,
+            window=window,
+            mode=mode,
+            filters=filters,
+            configured=configured_kinds() if mode is RunMode.LIVE else (),
+            may_notify=notify == "auto",
+            now=now,
+            last_try=facts.last_try,
+        )
+    )
+    return {
+        "run_id": outcome.run_id,
+        "mode": str(outcome.mode),
+        "blind": outcome.blind,
+        "rows_read": outcome.rows_read,
+        "opened": outcome.opened,
+        "closed": outcome.closed,
+        "deliveries": outcome.deliveries,
+        "not_sent": dict(outcome.not_sent),
+    }
+
+
+def storage_connection() -> str:
+    """Return the id of the connection of our schema, also while the policy file is wrong."""
+    try:
+        return policy_in_force().loaded.policy.storage_connection
+    except MonitorError:
+        return "monitoring_db"
+
+
+def due_addresses(kind: str, *, mode: str | None, is_backfill: bool, now: datetime | None = None) -> list[str]:
+    """
+    Return where something of one kind is due, such as ``["#ops"]`` for ``slack``.
+
+    Nothing is, for a run that looks at the past. A kind of channel without a connection keeps its messages due.
+    """
+    if is_backfill or mode == str(RunMode.HISTORICAL):
+        log.info("this run looks at the past: it sends nothing")
+        return []
+    if not configured_kinds([kind]):
+        return []
+    from include.warehouse.monitoring_session import connect
+    from include.warehouse.outbox import due_channels
+
+    with connect(postgres_conninfo(storage_connection())) as conn:
+        channels = due_channels(conn, now=now or datetime.now(UTC))
+    return [address_of(channel) for channel in channels if kind_of(channel) == kind]
+
+
+def _source_conninfo(conn_id: str) -> str | SourceError:
+    """Return the source's conninfo, or the error that makes it unseen: an alert, not a crash."""
+    try:
+        return postgres_conninfo(conn_id)
+    except MonitorError as error:
+        return SourceError(str(error), cause="not_configured")

@@ -1,0 +1,366 @@
+"""From a row in the source to a message, tick by tick, over real databases and real servers."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from include.sync_health.errors import RequestError, SourceError
+from tests.orchestration.monitored_world import NOON, TICK, MonitoredWorld, monitored_world
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+@pytest.fixture
+def world(
+    make_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[MonitoredWorld]:
+    """A healthy world with one credential."""
+    with monitored_world(make_database, monkeypatch, tmp_path) as made:
+        yield made
+
+
+def test_one_message_when_it_breaks_none_in_between_one_when_it_recovers(world: MonitoredWorld) -> None:
+    """In Slack and by mail."""
+    world.tick_and_drain(NOON)
+    assert world.slack_texts() == []
+
+    world.fail_three_times(world.credential, before=NOON + TICK)
+    world.tick_and_drain(NOON + TICK)
+    assert len(world.slack_texts()) == len(world.subjects()) == 2  # three in an hour are also three in a row
+    assert "has failed 3 times in the last hour" in " ".join(world.slack_texts())
+
+    world.tick_and_drain(NOON + 2 * TICK)
+    assert len(world.slack_texts()) == len(world.subjects()) == 2
+
+    world.succeed(world.credential, at=NOON + 4 * TICK + 30 * MINUTE)
+    outcome = world.tick_and_drain(NOON + 4 * TICK + 45 * MINUTE)
+    assert outcome["closed"] == 2
+    assert len(world.slack_texts()) == len(world.subjects()) == 4
+
+    world.tick_and_drain(NOON + 8 * TICK)
+    assert len(world.slack_texts()) == len(world.subjects()) == 4
+
+
+def test_a_retried_tick_changes_nothing(world: MonitoredWorld) -> None:
+    """The same window again: same state, same outbox, no second message."""
+    world.fail_three_times(world.credential, before=NOON)
+    first = world.tick(NOON)
+    again = world.tick(NOON)
+    world.drain(NOON + MINUTE)
+    world.drain(NOON + 2 * MINUTE)
+
+    assert first["run_id"] == again["run_id"]
+    assert (first["opened"], again["opened"]) == (2, 0)
+    assert len(world.slack_texts()) == len(world.subjects()) == 2
+    assert len(world.rows("SELECT * FROM monitoring.check_run")) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"is_backfill": True}, id="a backfill"),
+        pytest.param({"late": 6 * HOUR + MINUTE}, id="a run older than the live horizon"),
+    ],
+)
+def test_the_past_is_history_and_nothing_but_history(world: MonitoredWorld, options: dict[str, object]) -> None:
+    """No outbox row, no alert state; the breach stands in the history, once, however often it is run."""
+    world.fail_three_times(world.credential, before=NOON)
+    for _ in range(2):
+        outcome = world.tick_and_drain(NOON, **options)  # type: ignore[arg-type]
+
+    assert outcome["mode"] == "historical"
+    assert world.slack_texts() == []
+    assert world.rows("SELECT * FROM monitoring.delivery") == []
+    assert world.rows("SELECT * FROM monitoring.alert") == []
+    events = world.rows("SELECT kind FROM monitoring.alert_event")
+    assert [event["kind"] for event in events] == ["observed", "observed"]  # one per rule
+
+
+def test_a_backfill_beside_live_runs_moves_no_live_alert(world: MonitoredWorld) -> None:
+    """Also when it looks at a time when all was well."""
+    world.fail_three_times(world.credential, before=NOON)
+    world.tick_and_drain(NOON)
+    before = world.rows("SELECT * FROM monitoring.alert ORDER BY fingerprint")
+    world.tick_and_drain(NOON - 2 * HOUR, is_backfill=True)
+
+    assert world.rows("SELECT * FROM monitoring.alert ORDER BY fingerprint") == before
+
+
+def test_a_late_run_within_the_horizon_still_alerts_and_says_that_it_is_late(world: MonitoredWorld) -> None:
+    """A scheduler that was down for two hours."""
+    world.fail_three_times(world.credential, before=NOON)
+    outcome = world.tick(NOON, late=2 * HOUR)
+    world.drain(NOON + 2 * HOUR)
+
+    assert outcome["mode"] == "live"
+    assert len(world.slack_texts()) == 2
+    blocks = str([message.blocks for message in world.slack.messages])
+    assert "late" in blocks.lower()
+
+
+def test_an_older_window_after_a_newer_one_is_a_no_op(world: MonitoredWorld) -> None:
+    """Compare-and-set by fingerprint."""
+    world.fail_three_times(world.credential, before=NOON)
+    world.tick_and_drain(NOON)
+    before = world.rows("SELECT * FROM monitoring.alert ORDER BY fingerprint")
+    outcome = world.tick(NOON - HOUR, late=HOUR)
+
+    assert outcome["mode"] == "live"
+    assert (outcome["opened"], outcome["closed"], outcome["deliveries"]) == (0, 0, 0)
+    assert world.rows("SELECT * FROM monitoring.alert ORDER BY fingerprint") == before
+
+
+def test_a_filtered_run_moves_only_what_it_judged(world: MonitoredWorld) -> None:
+    """Credential 2 recovers unseen; the run for credential 1 closes nothing of it, the next full run does."""
+    other = int(world.hub.add_credential(world.hub.add_company("Best Plumbing")))
+    for credential in (world.credential, other):
+        world.fail_three_times(credential, before=NOON)
+    world.tick_and_drain(NOON)
+    assert len(world.slack_texts()) == 4
+    for credential in (world.credential, other):
+        world.succeed(credential, at=NOON + HOUR)
+
+    filtered = world.tick_and_drain(NOON + HOUR + TICK, credential=str(world.credential))
+    assert filtered["closed"] == 2
+    full = world.tick_and_drain(NOON + HOUR + 2 * TICK)
+    assert full["closed"] == 2
+    assert len(world.slack_texts()) == 8
+
+
+def test_notify_never_keeps_quiet_and_loses_nothing(world: MonitoredWorld) -> None:
+    """The next run that may speak does."""
+    world.fail_three_times(world.credential, before=NOON)
+    outcome = world.tick_and_drain(NOON, notify="never")
+    assert outcome["not_sent"] == {"notify_never": 4}
+    assert world.slack_texts() == []
+
+    world.tick_and_drain(NOON + TICK)
+    assert len(world.slack_texts()) == 2
+
+
+def test_an_unreadable_source_is_an_alert_of_its_own_and_closes_nothing(world: MonitoredWorld) -> None:
+    """It is told once; what was open stays open, marked stale; both end on evidence."""
+    world.fail_three_times(world.credential, before=NOON)
+    world.tick_and_drain(NOON)
+    with psycopg.connect(world.source_dsn, autocommit=True) as conn:
+        conn.execute("ALTER TABLE servicetitan_sync_logs RENAME TO gone")
+    for ticks in (1, 2):
+        outcome = world.tick_and_drain(NOON + ticks * TICK)
+        assert (outcome["blind"], outcome["closed"]) == ("missing_table", 0)
+    assert len(world.slack_texts()) == 3
+    assert "servicetitan_sync_logs" in world.slack_texts()[-1]
+    stale = world.rows("SELECT stale_since FROM monitoring.alert WHERE rule = 'sync_failures'")
+    assert stale[0]["stale_since"] == NOON + TICK
+
+    with psycopg.connect(world.source_dsn, autocommit=True) as conn:
+        conn.execute("ALTER TABLE gone RENAME TO servicetitan_sync_logs")
+    world.succeed(world.credential, at=NOON + 6 * TICK)
+    outcome = world.tick_and_drain(NOON + 7 * TICK)
+    assert (outcome["blind"], outcome["closed"]) == (None, 3)
+    assert len(world.slack_texts()) == 6
+
+
+def test_passing_trouble_is_tried_again_before_anybody_is_told(
+    world: MonitoredWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the last try makes it an alert."""
+    parts = {
+        "conn_type": "postgres",
+        "host": "127.0.0.1",
+        "port": 1,
+        "login": "u",
+        "schema": "s",
+        "password": "hunter22",
+    }
+    unreachable = json.dumps(parts)
+    monkeypatch.setenv("AIRFLOW_CONN_HUB_PLUS_DB", unreachable)
+
+    with pytest.raises(SourceError) as caught:
+        world.tick(NOON, last_try=False)
+    assert caught.value.cause == "unreachable"
+    assert "hunter22" not in str(caught.value)
+
+    outcome = world.tick_and_drain(NOON)
+    assert outcome["blind"] == "unreachable"
+    assert len(world.slack_texts()) == 1
+
+
+def test_a_source_that_nobody_configured_is_an_alert(world: MonitoredWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the connection and the variable to set."""
+    monkeypatch.delenv("AIRFLOW_CONN_HUB_PLUS_DB")
+    outcome = world.tick_and_drain(NOON)
+
+    assert outcome["blind"] == "not_configured"
+    assert "AIRFLOW_CONN_HUB_PLUS_DB" in world.slack_texts()[0]
+
+
+def test_a_wrong_time_zone_is_not_all_clear(world: MonitoredWorld) -> None:
+    """Stamps from the future by whole hours: told as such, and no open alert closes by them."""
+    world.fail_three_times(world.credential, before=NOON)
+    world.tick_and_drain(NOON)
+    for minutes in (1, 2, 3):
+        world.succeed(world.credential, at=NOON + 5 * HOUR + minutes * MINUTE)
+    world.succeed(world.credential, at=NOON + MINUTE)
+    outcome = world.tick_and_drain(NOON + TICK)
+
+    assert (outcome["blind"], outcome["closed"]) == ("wrong_time_zone", 0)
+    assert "source.timezone" in world.slack_texts()[-1]
+
+
+def test_an_empty_source_is_not_all_clear(world: MonitoredWorld) -> None:
+    """No row at all: perhaps the wrong database."""
+    with psycopg.connect(world.source_dsn, autocommit=True) as conn:
+        conn.execute("TRUNCATE servicetitan_sync_logs")
+
+    assert world.tick_and_drain(NOON)["blind"] == "no_rows"
+
+
+def test_a_wrong_policy_file_is_told_and_the_last_good_one_stays_in_force(world: MonitoredWorld) -> None:
+    """Once; and closed when it is right again."""
+    world.tick_and_drain(NOON)
+    good = world.overlay.read_text()
+    world.overlay.write_text(good + "\nrulez: {}\n")
+    world.fail_three_times(world.credential, before=NOON + TICK)
+    world.tick_and_drain(NOON + TICK)
+    world.tick_and_drain(NOON + 2 * TICK)
+
+    assert len(world.slack_texts()) == 3
+    assert "rulez" in " ".join(world.slack_texts())
+
+    world.overlay.write_text(good)
+    assert world.tick_and_drain(NOON + 3 * TICK)["closed"] == 1
+
+
+def test_without_slack_mail_still_works_and_the_run_says_what_is_missing(
+    world: MonitoredWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One channel's absence silences no other."""
+    monkeypatch.delenv("AIRFLOW_CONN_SLACK_ALERTS")
+    world.fail_three_times(world.credential, before=NOON)
+    outcome = world.tick_and_drain(NOON)
+
+    assert outcome["not_sent"] == {"not_configured": 2}
+    assert len(world.subjects()) == 2
+    assert "add the connection slack_alerts" in caplog.text
+
+
+def test_a_run_that_was_stuck_is_followed_past_the_window(world: MonitoredWorld) -> None:
+    """Remembered by id from run to run, long after it left the window that is read."""
+    stuck = world.hub.add_run(world.credential, status="running", started_at=NOON - 90 * MINUTE)
+    world.tick_and_drain(NOON)
+    assert "has been running for 1 hour 30 minutes" in world.slack_texts()[0]
+
+    as_of = NOON
+    while as_of < NOON + timedelta(days=11):
+        as_of += timedelta(hours=23)
+        world.succeed(world.credential, at=as_of - HOUR)
+        world.tick(as_of)
+    world.hub.finish_run(stuck, at=as_of, status="completed")
+    assert world.tick(as_of + TICK)["closed"] == 1
+
+
+def test_a_deleted_run_closes_as_removed_not_as_recovered(world: MonitoredWorld) -> None:
+    """There is no evidence that it ever ended."""
+    stuck = world.hub.add_run(world.credential, status="running", started_at=NOON - 90 * MINUTE)
+    world.tick_and_drain(NOON)
+    world.hub.delete_run(stuck)
+    world.tick_and_drain(NOON + TICK)
+
+    closed = world.rows("SELECT close_reason FROM monitoring.alert WHERE rule = 'stuck_sync'")
+    assert [row["close_reason"] for row in closed] == ["target_removed"]
+
+
+STEPS = [
+    "include.warehouse.alert_store.load_alerts",
+    "include.orchestration.evaluation.read_source",
+    "include.warehouse.alert_store.lock_alerts",
+    "include.orchestration.evaluation.judge_tick",
+    "include.orchestration.evaluation.step",
+    "include.orchestration.evaluation.decide",
+    "include.warehouse.snapshots.record_credential_changes",
+    "include.warehouse.alert_store.save_step",
+    "include.warehouse.check_runs.record_check_run",
+    "include.orchestration.evaluation._outcome",
+]
+"""What an evaluation goes through, in order; the last one runs after the commit."""
+
+
+@pytest.mark.parametrize("place", STEPS, ids=lambda place: place.rpartition(".")[2])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_at_any_step_and_a_retry_lose_and_double_nothing(world: MonitoredWorld, place: str, when: str) -> None:
+    """The task dies just before or just after the step, and Airflow runs it again."""
+    world.fail_three_times(world.credential, before=NOON)
+    module, _, name = place.rpartition(".")
+    original = getattr(importlib.import_module(module), name)
+
+    def dying(*args: object, **options: object) -> None:
+        if when == "after":
+            original(*args, **options)
+        raise SystemError("the worker died")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, dying)
+        with pytest.raises(SystemError):
+            world.tick(NOON)
+    world.tick_and_drain(NOON)
+    world.tick_and_drain(NOON + TICK)
+
+    assert len(world.slack_texts()) == len(world.subjects()) == 2
+    assert len(world.rows("SELECT * FROM monitoring.check_run")) == 2
+    assert len(world.rows("SELECT * FROM monitoring.alert_event WHERE kind = 'opened'")) == 2
+    assert len(world.rows("SELECT * FROM monitoring.credential_snapshot")) == 1
+
+
+def test_what_is_stored_holds_no_secret(world: MonitoredWorld) -> None:
+    """Neither one from an error message nor one from the credentials table."""
+    token = "xoxb-123456789012-abcdefABCDEF123456"
+    world.fail_three_times(world.credential, before=NOON, error=f"HTTP 401: client_secret={token}")
+    world.tick_and_drain(NOON)
+
+    tables = ("alert", "alert_event", "delivery", "check_run", "credential_snapshot", "policy_version")
+    stored = "".join(str(world.rows(f"SELECT * FROM monitoring.{table}")) for table in tables)
+    assert "HTTP 401" in stored
+    assert [secret for secret in [token, *world.hub.secrets] if secret in stored] == []
+
+
+def test_a_storm_is_one_message_per_channel(world: MonitoredWorld) -> None:
+    """Twenty-one credentials break in one tick, and recover in one."""
+    company = world.hub.add_company("Best Plumbing")
+    many = [
+        int(world.hub.add_credential(company if number == 0 else world.hub.add_company(f"Company {number}")))
+        for number in range(25)
+    ]
+    for credential in many:
+        world.fail_three_times(credential, before=NOON)
+    world.tick_and_drain(NOON)
+    assert len(world.slack_texts()) == len(world.subjects()) == 1
+
+    for credential in many:
+        world.succeed(credential, at=NOON + HOUR)
+    world.tick_and_drain(NOON + HOUR + TICK)
+    assert len(world.slack_texts()) == len(world.subjects()) == 2
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        pytest.param({"credential": "4711"}, "4711 is not among the 1 credentials", id="an unknown credential"),
+        pytest.param({"credential": "1; DROP"}, "is no credential id", id="no id at all"),
+        pytest.param({"environment": "staging"}, "choose one of production, integration", id="an unknown environment"),
+        pytest.param({"window_end": "yesterday"}, "is no instant", id="no instant"),
+        pytest.param({"window_end": "2026-03-10T12:00:00"}, "has no offset", id="an instant without an offset"),
+        pytest.param({"window_end": "2031-01-01T00:00:00Z"}, "lies in the future", id="an instant in the future"),
+        pytest.param({"notify": "loud"}, "choose one of auto, never", id="an unknown way to notify"),
+    ],
+)
+def test_a_wrong_param_is_one_clear_error(world: MonitoredWorld, params: dict[str, str], words: str) -> None:
+    """It names the Param, the value and the fix."""
+    with pytest.raises(RequestError, match=words):
+        world.tick(NOON, **params)
