@@ -1,0 +1,145 @@
+"""``test-alert``: one test message to each channel, through the outbox and the very code that sends alerts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser(
+        "test-alert",
+        help="send a test message to every channel",
+        description="Put a test message for each channel of the policy (or those named) into the outbox and drain it, "
+        "as the DAG does: whatever else is due to these channels goes out as well. Exit code 2 when any was not sent.",
+    )
+    parser.add_argument(
+        "--channel",
+        action="append",
+        metavar="KIND:ADDRESS",
+        help="such as slack:#servicetitan-alerts or email:ops@example.com; may be given several times",
+    )
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """
+    Send, and print what became of each channel.
+
+    With ``--json``: ``{"channels": [{"channel", "sent", "detail"}]}``.
+
+    Returns:
+        0: every channel has its message; 2: some has not.
+
+    Raises:
+        MonitorError: the policy, a channel's name, the storage connection or schema is wrong.
+    """
+    from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo
+    from include.sync_health.errors import RequestError
+    from include.sync_health.routing import CHANNEL_KINDS, address_of, kind_of
+    from include.warehouse.migration import require_current
+    from include.warehouse.monitoring_session import connect
+
+    policy = policy_in_force().loaded.policy
+    channels = args.channel or list(
+        dict.fromkeys(channel for receiver in policy.receivers.values() for channel in receiver.channels())
+    )
+    for channel in channels:
+        if kind_of(channel) not in CHANNEL_KINDS or not address_of(channel):
+            raise RequestError(f"--channel: {channel!r} is no channel; write slack:#name or email:address")
+    if not channels:
+        raise RequestError("the policy's receivers name no channel; add one, or use --channel")
+    storage = postgres_conninfo(policy.storage_connection)
+    usable = configured_kinds()
+    reachable = [channel for channel in channels if kind_of(channel) in usable]
+    with connect(storage) as conn:
+        require_current(conn)
+        keys = _enqueue(conn, reachable, now=datetime.now(UTC))
+    results = []
+    for channel in channels:
+        if channel in reachable:
+            results.append(_drain(channel, storage=storage, key=keys[channel]))
+        else:
+            results.append({"channel": channel, "sent": False, "detail": f"{kind_of(channel)} has no connection"})
+    if args.json:
+        print(json.dumps({"channels": results}, indent=2, ensure_ascii=False))
+    else:
+        for result in results:
+            print(f"{'sent' if result['sent'] else 'FAILED':<7} {result['channel']}: {result['detail']}")
+    return 0 if all(result["sent"] for result in results) else 2
+
+
+def _enqueue(conn: Any, channels: list[str], *, now: datetime) -> dict[str, str]:
+    """Put a test delivery for each channel into the outbox; returns their keys."""
+    from include.sync_health.alerts import Alert, Delivery, Member, NotifyReason
+    from include.sync_health.observations import episode_of, fingerprint_of
+    from include.sync_health.verdicts import Severity
+    from include.warehouse import alert_store
+
+    identity = {"check": "test-alert", "cause": "test"}
+    fingerprint = fingerprint_of("monitor_health", identity)
+    episode = episode_of(fingerprint, now)
+    alert = Alert(
+        fingerprint=fingerprint,
+        rule="monitor_health",
+        identity=identity,
+        severity=Severity.LOW,
+        peak_severity=Severity.LOW,
+        state_since=now,
+        last_as_of=now,
+        opened_at=now,
+        episode_id=episode,
+        title="ServiceTitan Monitor Test",
+        message="This is a test of the delivery path: nothing is wrong, and nothing needs to be done.",
+        reason="somebody ran test-alert",
+    )
+    deliveries = [
+        Delivery(
+            key=f"{channel}|{NotifyReason.TEST}|{episode}",
+            channel=channel,
+            reason=NotifyReason.TEST,
+            members=(Member(fingerprint=fingerprint, episode_id=episode),),
+            as_of=now,
+        )
+        for channel in channels
+    ]
+    with conn.transaction():
+        alert_store.lock_alerts(conn)  # ids in the outbox follow the commits
+        alert_store.save_step(conn, alerts=[alert], events=[], deliveries=deliveries, now=now)
+    return {delivery.channel: delivery.key for delivery in deliveries}
+
+
+def _drain(channel: str, *, storage: str, key: str) -> dict[str, Any]:
+    """Drain one channel; what counts is what the ledger says of the test message afterwards."""
+    from include.orchestration.delivery import Drain, drain_channel
+    from include.orchestration.operators import EmailDrainOperator, SlackDrainOperator, wall_clock
+    from include.sync_health.routing import address_of, kind_of
+    from include.warehouse import outbox
+    from include.warehouse.monitoring_session import connect
+
+    operator: Any
+    if kind_of(channel) == "slack":
+        operator = SlackDrainOperator(task_id="test_alert", channel=address_of(channel))
+    else:
+        operator = EmailDrainOperator(task_id="test_alert", to=address_of(channel))
+    drained = drain_channel(
+        Drain(
+            channel=channel,
+            monitoring_conninfo=storage,
+            owner=f"test-alert/{os.getpid()}",
+            send=operator.sender(),
+            clock=wall_clock,
+            sleep=time.sleep,
+        )
+    )
+    with connect(storage) as conn:
+        status = outbox.status_of(conn, key=key)
+    others = drained.sent - (status == "sent")
+    detail = drained.trouble or ("sent" + (f", with {others} other due message(s)" if others > 0 else ""))
+    return {"channel": channel, "sent": status == "sent", "detail": detail}

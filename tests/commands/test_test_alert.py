@@ -1,0 +1,60 @@
+"""``test-alert``: through the outbox and the real senders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from include.cli import main
+from tests.orchestration.monitored_world import MonitoredWorld, monitored_world
+
+
+@pytest.fixture
+def world(
+    make_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[MonitoredWorld]:
+    """A monitor with one Slack channel and one mail address."""
+    with monitored_world(make_database, monkeypatch, tmp_path) as made:
+        yield made
+
+
+def test_each_channel_gets_one_and_the_ledger_knows(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says that nothing is wrong, and no alert is open afterwards."""
+    assert main(["test-alert"]) == 0
+
+    assert len(world.slack_texts()) == len(world.subjects()) == 1
+    assert "nothing is wrong" in world.slack_texts()[0]
+    assert "sent" in capsys.readouterr().out
+    assert {row["status"] for row in world.rows("SELECT status FROM monitoring.delivery")} == {"sent"}
+    assert world.rows("SELECT 1 FROM monitoring.alert WHERE state <> 'inactive'") == []
+
+
+def test_a_refusal_is_told_and_exits_2(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the service's own word, while the other channel has its message."""
+    world.slack.fail_next(error="channel_not_found")
+
+    assert main(["test-alert", "--json"]) == 2
+    slack, mail = json.loads(capsys.readouterr().out)["channels"]
+    assert (slack["sent"], mail["sent"]) == (False, True)
+    assert "channel_not_found" in slack["detail"]
+
+
+def test_a_channel_without_a_connection_is_told(
+    world: MonitoredWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other one is still tested."""
+    monkeypatch.delenv("AIRFLOW_CONN_ALERT_EMAIL")
+
+    assert main(["test-alert", "--json"]) == 2
+    slack, mail = json.loads(capsys.readouterr().out)["channels"]
+    assert (slack["sent"], mail["sent"]) == (True, False)
+    assert "has no connection" in mail["detail"]
+
+
+def test_a_wrong_channel_is_one_line(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says how to write one."""
+    assert main(["test-alert", "--channel", "#general"]) == 2
+    assert "write slack:#name or email:address" in capsys.readouterr().err
