@@ -23,7 +23,7 @@ format: setup  ## sort imports and lay out the code
 
 lint: setup  ## style, layout, types and the direction of imports
 	@$(PYTHON) -m ruff check .
-	@$(PYTHON) -m ruff format --check --quiet . || { echo "layout differs: run make format" >&2; exit 1; }
+	@$(PYTHON) -m ruff format --check --output-format concise . || { echo "layout differs: run make format" >&2; exit 1; }
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
 

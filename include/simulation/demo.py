@@ -1,0 +1,356 @@
+"""
+``make demo``: everything on this machine, with a simulated Hub Plus that lives while one looks.
+
+An embedded PostgreSQL with three databases, the simulated source, our schema, a Slack and a mail server with the inbox page
+over both, and a real Airflow that runs this project's DAGs. What it keeps lies under ``.demo/`` (or ``--state``), and a
+later start goes on from there. Nothing outlives it, however it ends.
+
+``--once`` runs the 15-minute check twice through the real scheduler on a fresh state, prints what was sent and ends: the
+second run must send nothing. ``--source DSN`` reads that database instead of the simulated one, and only reads it.
+
+Exit codes: 0 done or stopped on request; 1 the check ran and did not do what it should; 2 something could not be started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import html
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from include.simulation.airflow_settings import ConnectionSetting, read_airflow_settings
+from include.simulation.demo_state import choose_state_dir, forget
+from include.simulation.inbox import Inbox
+from include.simulation.inbox_store import InboxStore
+from include.simulation.local_airflow import PROJECT_ROOT, LocalAirflow, LocalAirflowError
+from include.simulation.mail_server import MailServer
+from include.simulation.ports import free_port
+from include.simulation.postgres import EmbeddedPostgres
+from include.simulation.running_world import RunningWorld
+from include.simulation.slack_server import SlackServer
+from include.sync_health.errors import MonitorError
+from include.warehouse.migration import upgrade
+
+CHECK_DAG = "servicetitan_sync_failures"
+DATABASES = ("airflow", "hub_plus", "monitoring")
+STEPS = 6
+CHECK_EVERY_SECONDS = 60  # the DAG's own schedule is 15 minutes: too long for somebody who watches
+AIRFLOW_PORT, INBOX_PORT = 8080, 8025  # taken when free
+
+
+class DemoError(RuntimeError):
+    """The demo's check ran and did not do what it should; one line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One message that arrived; ``text`` is a mail's subject, or all of a Slack message's plain text."""
+
+    at: datetime
+    kind: str
+    where: str
+    text: str
+
+    def __str__(self) -> str:
+        """One line: where it went, its title and its first sentence."""
+        return printable(f"{self.at:%H:%M:%S} {self.kind} {self.where}: {' | '.join(self.text.splitlines()[:2])}")
+
+
+class Stopped(BaseException):
+    """Somebody asked the demo to stop; not an Exception, so that no handler on the way swallows it."""
+
+
+class Demo:
+    """
+    The whole stack over one state folder; a context manager that stops everything in the reverse order.
+
+    ``source`` is the DSN of a database to read instead of the simulated Hub Plus.
+    """
+
+    def __init__(self, state_dir: Path, *, source: str | None = None) -> None:
+        self.state_dir = state_dir
+        self.source = source
+        self._stack = ExitStack()
+        self._step = 0
+        self.world: RunningWorld | None = None
+        self.slack: SlackServer
+        self.mail: MailServer
+        self.inbox: Inbox
+        self.airflow: LocalAirflow
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def run_check(self) -> None:
+        """
+        Run the 15-minute check once, as a run by hand whose window ends now.
+
+        Raises:
+            DemoError: the run failed; names the tasks that did.
+        """
+        run_id = self.airflow.trigger(CHECK_DAG)
+        if self.airflow.wait_for_run(CHECK_DAG, run_id, timeout=300) == "failed":
+            failed = [task for task in self.airflow.task_instances(CHECK_DAG, run_id) if task["state"] == "failed"]
+            reasons = [f"{task['task_id']}: {self._last_error(run_id, task)}" for task in failed]
+            raise DemoError("\n  ".join([f"{CHECK_DAG} {run_id} failed", *(reasons or ["no task says why"])]))
+
+    def let_the_world_go_on(self) -> None:
+        """From here on, syncs of the simulated Hub Plus start and end; with a source given, nothing."""
+        if self.world is not None:
+            self._stack.enter_context(self.world)
+
+    def require_running(self) -> None:
+        """Raise what ended Airflow or the simulated world, if anything did."""
+        self.airflow.require_running()
+        if self.world is not None:
+            self.world.require_alive()
+
+    def sent(self) -> list[Sent]:
+        """Return what Slack and mail received so far, in the order of arrival."""
+        slack = [
+            Sent(at=message.posted_at, kind="Slack", where=f"#{message.channel}", text=html.unescape(message.text))
+            for message in self.slack.messages
+        ]
+        mails = [
+            Sent(at=mail.received_at, kind="mail", where=", ".join(mail.recipients), text=str(mail.message["subject"]))
+            for mail in self.mail.mails
+        ]
+        return sorted(slack + mails, key=lambda message: message.at)
+
+    def _last_error(self, run_id: str, task: dict[str, Any]) -> str:
+        log = self.airflow.task_log(
+            CHECK_DAG, run_id, task["task_id"], try_number=task["try_number"], map_index=task["map_index"]
+        )
+        errors = [line for line in log.splitlines() if line.startswith(("error:", "critical:"))]
+        return errors[-1][:400] if errors else "its log names no error"
+
+    def _start(self) -> None:
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        self.tell("starting PostgreSQL")
+        postgres = self._stack.enter_context(EmbeddedPostgres(self.state_dir / "postgres"))
+        _create_missing(postgres)
+
+        if self.source is None:
+            self.tell("simulating Hub Plus")
+            self.world = RunningWorld(
+                postgres,
+                dbname="hub_plus",
+                reached_file=self.state_dir / "world",
+                tell=lambda line: print(printable(line), flush=True),
+            )
+            self.world.prepare()
+        else:
+            self.tell("reading the source given")
+            _require_reachable(self.source)
+
+        self.tell("migrating the schema monitoring")
+        upgrade(postgres.dsn("monitoring"))
+
+        self.tell("starting the inbox: a Slack and a mail server")
+        self._start_inbox()
+
+        self.tell("starting Airflow (half a minute or so)")
+        settings = read_airflow_settings(PROJECT_ROOT / "airflow_settings.yaml")
+        self.airflow = LocalAirflow(
+            self.state_dir / "airflow",
+            metadata_dsn=postgres.dsn("airflow"),
+            connections=self._connections(settings.connections, postgres),
+            pools=settings.pools,
+            environment={f"AIRFLOW_VAR_{name.upper()}": value for name, value in settings.variables.items()},
+            preferred_port=AIRFLOW_PORT,
+            progress=_tell_detail,
+        )
+        self._stack.enter_context(self.airflow)
+        self.airflow.wait_for_dag(CHECK_DAG)
+        if errors := self.airflow.import_errors():
+            name, trace = next(iter(errors.items()))
+            raise DemoError(f"{name} cannot be imported: {trace.strip().splitlines()[-1]}")
+
+    def _start_inbox(self) -> None:
+        store = InboxStore(self.state_dir / "inbox.jsonl")
+        self._stack.callback(store.close)
+        self.slack = SlackServer(on_change=store.keep_slack)
+        self.mail = MailServer(on_mail=store.keep_mail)
+        self.slack.workspace.restore(store.slack)
+        self.mail.restore(store.mails)
+        self._stack.enter_context(self.slack)
+        self._stack.enter_context(self.mail)
+        self.inbox = self._stack.enter_context(Inbox(self.slack, self.mail, free_port(INBOX_PORT)))
+
+    def _connections(
+        self, shipped: Mapping[str, ConnectionSetting], postgres: EmbeddedPostgres
+    ) -> list[ConnectionSetting]:
+        """Point the project's own connections at this machine; what the file says beside that stays in force."""
+        slack, mail = shipped["slack_alerts"], shipped["alert_email"]
+        return [
+            postgres_connection(shipped["hub_plus_db"], self.source or postgres.dsn("hub_plus")),
+            postgres_connection(shipped["monitoring_db"], postgres.dsn("monitoring")),
+            dataclasses.replace(
+                slack, password=self.slack.token, extra={**slack.extra, "base_url": self.slack.base_url}
+            ),
+            dataclasses.replace(
+                mail,
+                host=self.mail.host,
+                port=self.mail.port,
+                extra={**mail.extra, "disable_ssl": True, "disable_tls": True},
+            ),
+        ]
+
+    def tell(self, text: str) -> None:
+        """Print the next step."""
+        self._step += 1
+        print(f"[{self._step}/{STEPS}] {text}", flush=True)
+
+
+def postgres_connection(shipped: ConnectionSetting, dsn: str) -> ConnectionSetting:
+    """Return the connection with host, port, login, password and database of ``dsn``; its other options go to extra."""
+    parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+    port = parts.pop("port", None)
+    return dataclasses.replace(
+        shipped,
+        host=parts.pop("host", None),
+        port=int(port) if port else None,
+        login=parts.pop("user", None),
+        password=parts.pop("password", None),
+        schema=parts.pop("dbname", None),
+        extra={**shipped.extra, **parts},
+    )
+
+
+def _create_missing(postgres: EmbeddedPostgres) -> None:
+    with psycopg.connect(postgres.dsn()) as connection:
+        present = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+    for name in DATABASES:
+        if name not in present:
+            postgres.create_database(name)
+
+
+def _require_reachable(dsn: str) -> None:
+    try:
+        psycopg.connect(dsn, connect_timeout=10).close()
+    except psycopg.Error as error:
+        raise MonitorError(f"the source given cannot be read: {str(error).strip()}") from None
+
+
+def printable(text: str) -> str:
+    """Return ``text`` without what could steer a terminal; the simulated Hub Plus has such names on purpose."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _tell_detail(line: str) -> None:
+    print(f"      {line}", flush=True)
+
+
+def run_once(demo: Demo) -> None:
+    """
+    Run the check twice and print what the first one sent.
+
+    Raises:
+        DemoError: a run failed, the simulated failures were told to nobody, or the second run sent something.
+    """
+    demo.tell(f"running {CHECK_DAG} twice")
+    demo.run_check()
+    sent = demo.sent()
+    for message in sent:
+        print(message, flush=True)
+    if demo.source is None and {message.kind for message in sent} != {"Slack", "mail"}:
+        raise DemoError(f"the simulated failures were not told to both Slack and mail: {len(sent)} messages arrived")
+    demo.run_check()
+    if more := demo.sent()[len(sent) :]:
+        raise DemoError(f"the second run sent {len(more)} more, first {more[0]}")
+    print(f"{len(sent)} messages sent; the second run sent nothing.", flush=True)
+
+
+def run_until_stopped(demo: Demo, *, every: float) -> None:
+    """Say where to look, then check every ``every`` seconds and print what is sent, until the demo is stopped."""
+    demo.tell("running; Ctrl-C stops everything, and the next start goes on from here (ARGS=--fresh starts anew)")
+    passwords = demo.airflow.passwords
+    print(
+        f"\n  Airflow  {demo.airflow.url}\n           admin / {passwords['admin']}"
+        f"\n           viewer / {passwords['viewer']} (may only look)"
+        f"\n  Inbox    {demo.inbox.url}   what Slack and mail received\n",
+        flush=True,
+    )
+    demo.let_the_world_go_on()
+    seen = len(demo.sent())
+    while True:
+        started = time.monotonic()
+        try:
+            demo.run_check()
+        except DemoError as error:  # told, and tried again: the next run may find the source back
+            print(f"{datetime.now(UTC):%H:%M:%S} check failed: {error}", file=sys.stderr, flush=True)
+        while time.monotonic() - started < every:
+            demo.require_running()
+            messages = demo.sent()
+            for message in messages[seen:]:
+                print(message, flush=True)
+            seen = len(messages)
+            time.sleep(1)
+
+
+def stop_on_signals() -> None:
+    """Turn the first SIGINT, SIGTERM or SIGHUP into `Stopped`; further ones do nothing."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def stop(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)  # the stop itself must not be cut short; it is bounded in time
+        print("stopping", flush=True)
+        raise Stopped
+
+    for number in numbers:
+        signal.signal(number, stop)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse arguments and run the demo."""
+    parser = argparse.ArgumentParser(prog="make demo", description="Run everything on this machine.")
+    parser.add_argument("--once", action="store_true", help="run the check twice, print what was sent, and end")
+    parser.add_argument("--fresh", action="store_true", help="forget what earlier starts have kept")
+    parser.add_argument("--source", metavar="DSN", help="read this PostgreSQL database instead of the simulated one")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="where to keep everything (default: .demo)")
+    parser.add_argument("--every", type=float, default=CHECK_EVERY_SECONDS, metavar="SECONDS", help="between checks")
+    options = parser.parse_args(argv)
+
+    stop_on_signals()
+    try:
+        state_dir = options.state or choose_state_dir(once=options.once)
+        if options.once or options.fresh:
+            forget(state_dir)
+        with Demo(state_dir, source=options.source) as demo:
+            if options.once:
+                run_once(demo)
+            else:
+                run_until_stopped(demo, every=options.every)
+    except Stopped:
+        print("stopped", flush=True)
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except (LocalAirflowError, MonitorError, httpx.HTTPError, psycopg.Error, OSError, ValueError) as error:
+        print(f"demo: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

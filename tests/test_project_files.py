@@ -1,0 +1,165 @@
+"""The files that people and platforms meet first agree with each other and with the names fixed for them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from include.simulation.airflow_settings import AirflowSettingsError, read_airflow_settings
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+LOCK = (PROJECT_ROOT / "requirements.lock").read_text(encoding="utf-8")
+LOCKED_LINE = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)(?: ; [^\\]+)? \\$")
+
+
+def direct_requirements(name: str) -> list[Requirement]:
+    """The requirements that a file names itself."""
+    lines = (PROJECT_ROOT / name).read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-r "))]
+
+
+def locked_versions() -> dict[str, list[Version]]:
+    """Every version that the lock has of a name; markers can give more than one."""
+    versions: dict[str, list[Version]] = {}
+    for line in LOCK.splitlines():
+        if match := LOCKED_LINE.match(line):
+            versions.setdefault(canonicalize_name(match[1]), []).append(Version(match[2]))
+    return versions
+
+
+DIRECT = direct_requirements("requirements.txt") + direct_requirements("requirements-dev.txt")
+
+
+@pytest.mark.parametrize("requirement", [pytest.param(each, id=each.name) for each in DIRECT])
+def test_every_direct_requirement_is_locked_within_its_bounds(requirement: Requirement) -> None:
+    locked = locked_versions().get(canonicalize_name(requirement.name), [])
+
+    assert locked, f"{requirement.name} is missing: run make lock"
+    assert all(requirement.specifier.contains(version) for version in locked)
+
+
+def test_every_locked_package_has_hashes() -> None:
+    packages = re.split(r"\n(?=\S)", LOCK.strip())
+
+    assert len(packages) > 100
+    assert [package.split("\n", 1)[0] for package in packages if "--hash=sha256:" not in package] == []
+    assert all(LOCKED_LINE.match(package.split("\n", 1)[0]) for package in packages)
+
+
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", "requirements.txt", "requirements-dev.txt", ".ci/setup", "Makefile"]
+)
+def test_no_package_index_is_named(name: str) -> None:
+    text = (PROJECT_ROOT / name).read_text(encoding="utf-8")
+
+    assert not re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", text)
+
+
+def test_airflow_itself_is_not_pinned_for_the_runtime_image() -> None:
+    """The Runtime ships its own build: an exact pin would replace it."""
+    (airflow,) = [each for each in direct_requirements("requirements.txt") if each.name == "apache-airflow"]
+
+    assert str(airflow.specifier) == "<3.4,>=3.3"
+
+
+def test_the_image_is_an_astro_runtime_of_the_same_airflow() -> None:
+    lines = (PROJECT_ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    instructions = [line for line in lines if line and not line.startswith("#")]
+
+    assert instructions == ["FROM astrocrpublic.azurecr.io/runtime:3.3-8"]
+    assert {version.release[:2] for version in locked_versions()["apache-airflow"]} == {(3, 3)}
+
+
+def test_the_airflow_settings_name_the_fixed_connections_and_the_pool() -> None:
+    settings = read_airflow_settings(PROJECT_ROOT / "airflow_settings.yaml")
+
+    types = {conn_id: connection.conn_type for conn_id, connection in settings.connections.items()}
+    assert types == {
+        "hub_plus_db": "postgres",
+        "monitoring_db": "postgres",
+        "slack_alerts": "slack",
+        "alert_email": "smtp",
+    }
+    assert {pool.name: pool.slots for pool in settings.pools} == {"servicetitan_source": 2}
+
+
+def test_the_airflow_settings_hold_no_secret() -> None:
+    settings = read_airflow_settings(PROJECT_ROOT / "airflow_settings.yaml")
+
+    assert [name for name, connection in settings.connections.items() if connection.password] == []
+
+
+def test_a_connection_becomes_the_json_that_airflow_reads() -> None:
+    settings = read_airflow_settings(PROJECT_ROOT / "airflow_settings.yaml")
+    connection = settings.connections["hub_plus_db"]
+
+    assert connection.variable_name == "AIRFLOW_CONN_HUB_PLUS_DB"
+    assert json.loads(connection.to_json()) == {
+        "conn_type": "postgres",
+        "host": "host.docker.internal",
+        "schema": "hub_plus",
+        "login": "sync_monitor_reader",
+        "port": 5432,
+        "extra": {"sslmode": "prefer"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        pytest.param({"airflow": {"pool": []}}, "unknown keys", id="a misspelt section is refused"),
+        pytest.param(
+            {"airflow": {"connections": [{"conn_id": "a", "conn_type": "http", "host": "b"}]}},
+            "unknown keys",
+            id="a misspelt field is refused",
+        ),
+        pytest.param(
+            {"airflow": {"connections": [{"conn_id": "a", "conn_type": "http"}] * 2}},
+            "given twice: a",
+            id="a connection given twice is refused",
+        ),
+        pytest.param(
+            {"airflow": {"connections": [{"conn_id": "a", "conn_type": "http", "conn_port": "80"}]}},
+            "must be a port number",
+            id="a port in quotes is refused",
+        ),
+        pytest.param({"airflow": {"pools": [{"pool_name": "a"}]}}, "at least 1", id="a pool without slots is refused"),
+        pytest.param({"airflow": None}, "must be a mapping", id="an empty file is refused"),
+    ],
+)
+def test_mistakes_in_the_airflow_settings_are_refused(tmp_path: Path, document: object, complaint: str) -> None:
+    path = tmp_path / "airflow_settings.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+    with pytest.raises(AirflowSettingsError, match=complaint):
+        read_airflow_settings(path)
+
+
+def test_every_make_target_has_its_help_and_the_promised_ones_exist() -> None:
+    makefile = (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
+    helped = set(re.findall(r"^([a-z]+):.*## \S", makefile, flags=re.MULTILINE))
+    phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)[0].split())
+
+    assert targets == helped == phony
+    assert {"help", "setup", "lint", "test", "bench", "demo", "clean"} <= targets
+
+
+def test_ci_runs_what_a_developer_runs() -> None:
+    lines = (PROJECT_ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    makes = [line for line in lines if line.startswith("make ")]
+
+    assert [line.split()[-1] for line in makes] == ["lint", "test"]
+    assert "set -euo pipefail" in lines
+
+
+@pytest.mark.parametrize("name", [".ci/run", ".ci/setup"])
+def test_ci_scripts_can_be_executed(name: str) -> None:
+    assert (PROJECT_ROOT / name).stat().st_mode & 0o111
