@@ -174,7 +174,7 @@ def judge_consecutive_failures(
             title="ServiceTitan Sync Keeps Failing",
             message=(
                 f"ServiceTitan {data_type} sync for {subject.label} ({subject.environment}) "
-                f"has failed {length} times in a row since {first_failed_at}"
+                f"has failed {length} times in a row since {utc_words(began.get(pair))}"
             ),
         )
         row["data_type"] = data_type
@@ -254,6 +254,13 @@ def iso_utc(instant: Any) -> str | None:
     if instant is None or pd.isna(instant):
         return None
     return pd.Timestamp(instant).tz_convert("UTC").floor("s").isoformat()
+
+
+def utc_words(instant: Any) -> str:
+    """Return an instant as messages say it, such as ``2026-03-01 09:30 UTC``; "unknown" for None and NaT."""
+    if instant is None or pd.isna(instant):
+        return "unknown"
+    return f"{pd.Timestamp(instant).tz_convert('UTC'):%Y-%m-%d %H:%M} UTC"
 
 
 def _failure_evidence(failures: pd.DataFrame) -> Mapping[str, dict[str, Any]]:

@@ -48,6 +48,19 @@ def test_one_message_when_it_breaks_none_in_between_one_when_it_recovers(world: 
     assert len(world.slack_texts()) == len(world.subjects()) == 4
 
 
+def test_what_still_fails_is_repeated_after_the_policys_interval(world: MonitoredWorld) -> None:
+    """High severity after 12 hours and again after 24; by then it is twelve in a row as well, which is high too."""
+    world.fail_three_times(world.credential, before=NOON)
+    world.tick_and_drain(NOON)
+    said = []
+    for hours in (6, 11, 12, 18, 24):
+        world.fail_three_times(world.credential, before=NOON + hours * HOUR)
+        world.tick_and_drain(NOON + hours * HOUR)
+        said.append(len(world.slack_texts()))
+
+    assert said == [2, 2, 4, 4, 6]
+
+
 def test_a_retried_tick_changes_nothing(world: MonitoredWorld) -> None:
     """The same window again: same state, same outbox, no second message."""
     world.fail_three_times(world.credential, before=NOON)

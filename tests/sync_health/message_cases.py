@@ -59,7 +59,7 @@ def alert(rule: str, **changes: Any) -> Alert:
             "data_type": "invoices",
             "title": "ServiceTitan Sync Keeps Failing",
             "message": "ServiceTitan invoices sync for Acme Plumbing & Sons (production) "
-            "has failed 5 times in a row since 2026-11-24T07:00:00+00:00",
+            "has failed 5 times in a row since 2026-11-24 07:00 UTC",
             "reason": "the last 5 runs all failed, the threshold is 3",
             "metadata": {"latest_error": "Required fields are missing: invoice_number, zip", "failure_count": 5},
             "error_class": ErrorClass.VALIDATION,

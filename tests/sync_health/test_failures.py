@@ -202,7 +202,7 @@ def test_each_data_type_has_its_own_row() -> None:
         "invoices": "breach",
     }
     assert judged.iloc[1]["message"] == (
-        "ServiceTitan invoices sync for Acme (production) has failed 3 times in a row since 2026-03-10T09:00:00+00:00"
+        "ServiceTitan invoices sync for Acme (production) has failed 3 times in a row since 2026-03-10 09:00 UTC"
     )
 
 
