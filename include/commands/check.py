@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         MonitorError: the policy, an argument or the source is wrong.
     """
-    from include.orchestration.evaluation import read_source
     from include.orchestration.settings import policy_in_force, postgres_conninfo
     from include.orchestration.sync_failures_run import filters_of
+    from include.orchestration.tick_source import read_source
     from include.sync_health.errors import RequestError
     from include.sync_health.judgement import SYNC_FAILURES_CHECK, TickInput, judge_tick
     from include.sync_health.visibility import clock_blindness

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from include.orchestration.tick_source import RunFilters, read_source
 from include.sync_health.alerts import Alert, AlertEvent, AlertState, EventKind
-from include.sync_health.errors import PolicyError, RequestError, SourceError
+from include.sync_health.errors import PolicyError, SourceError
 from include.sync_health.judgement import (
     SYNC_FAILURES_CHECK,
-    TICK_RULES,
     TickInput,
     judge_nothing,
     judge_tick,
@@ -36,41 +36,12 @@ from include.sync_health.windows import RunMode, Window
 if TYPE_CHECKING:
     import psycopg
 
-    from include.sync_health.subjects import Subject
     from include.warehouse.source_reader import RunsRead
 
 log = logging.getLogger("servicetitan.evaluation")
 
 POLICY_CHECK = "policy"
 """The check name under which a policy file that is wrong is a monitor-health alert."""
-
-
-TICK = timedelta(minutes=15)
-"""How often the check is made, and the length of a window of a run by hand."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFilters:
-    """Which credentials a run judges; empty sets mean all. A filtered run moves only what it judged."""
-
-    credential_ids: tuple[str, ...] = ()
-    environment: str | None = None
-
-    @property
-    def narrow(self) -> bool:
-        """True when the run leaves anything out."""
-        return bool(self.credential_ids or self.environment)
-
-    def admits(self, subject: Subject) -> bool:
-        """Return whether a credential is judged."""
-        return (not self.credential_ids or subject.credential_id in self.credential_ids) and (
-            not self.environment or subject.environment == self.environment
-        )
-
-    def as_record(self) -> Mapping[str, str]:
-        """Return the filters as ``check_run`` keeps them."""
-        record = {"credentials": ",".join(sorted(self.credential_ids)), "environment": self.environment or ""}
-        return {key: value for key, value in record.items() if value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,55 +134,6 @@ def evaluate_sync_failures(evaluation: Evaluation) -> Outcome:
         if evaluation.mode is RunMode.HISTORICAL and found_anyway and found_anyway.cause != "no_rows":
             found_anyway = None
         return _store(conn, evaluation, read=read, credentials=credentials, blindness=found_anyway, began=began)
-
-
-def read_source(
-    conninfo: str,
-    *,
-    policy: Policy,
-    as_of: datetime,
-    filters: RunFilters,
-    remembered: Sequence[str] | None = None,
-    rules: Collection[str] = TICK_RULES,
-) -> tuple[RunsRead, Any]:
-    """
-    Return the runs that the rules need, and all credentials (`CREDENTIAL_COLUMNS`).
-
-    Args:
-        conninfo: of the Hub Plus database.
-        policy: how to read, and how far back each rule looks.
-        as_of: the instant judged; aware.
-        filters: which credentials; those named must exist.
-        remembered: ids of runs known to be open; None looks back instead.
-        rules: the rules that will judge.
-
-    Raises:
-        SourceError: the source cannot be read as it should be.
-        RequestError: a credential that ``filters`` names does not exist.
-    """
-    from include.warehouse.source_reader import SourceReader
-
-    failures, in_a_row = policy.rules.sync_failures, policy.rules.consecutive_failures
-    lookbacks = {
-        "sync_failures": max(failures.evidence_window, failures.window),
-        "consecutive_failures": in_a_row.window,
-        "stuck_sync": TICK,
-    }
-    with SourceReader.connect(conninfo, policy.source) as reader:
-        credentials = reader.read_credentials()
-        unknown = set(filters.credential_ids) - set(credentials["credential_id"].astype(str))
-        if unknown:
-            raise RequestError(
-                f"credential: {', '.join(sorted(unknown))} is not among the {len(credentials)} credentials of the source"
-            )
-        read = reader.read_runs(
-            finished_from=as_of - max(lookbacks[rule] for rule in rules),
-            as_of=as_of,
-            remembered_open=remembered,
-            credential_ids=filters.credential_ids or None,
-            environment=filters.environment,
-        )
-    return read, credentials
 
 
 def _remembered_open(last_seen: Any, alerts: Mapping[str, Alert], *, evaluation: Evaluation) -> Sequence[str] | None:

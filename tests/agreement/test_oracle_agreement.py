@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from include.orchestration.evaluation import RunFilters, read_source
+from include.orchestration.tick_source import RunFilters, read_source
 from include.simulation.hub_plus import HubPlus, create_source
 from include.sync_health.judgement import TickInput, judge_tick
 from include.sync_health.observations import Observation
