@@ -28,7 +28,7 @@ from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
 
-from include.orchestration.dag_habits import DEFAULT_ARGS, SOURCE_POOL, START, TAGS
+from include.orchestration.dag_habits import DAGRUN_TIMEOUT, DEFAULT_ARGS, SOURCE_POOL, START, TAGS
 from include.orchestration.operators import EmailDrainOperator, SlackDrainOperator
 
 PARAMS = {
@@ -70,7 +70,7 @@ PARAMS = {
     start_date=START,
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(minutes=14),
+    dagrun_timeout=DAGRUN_TIMEOUT,
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     doc_md=__doc__,
@@ -80,17 +80,18 @@ PARAMS = {
 def servicetitan_sync_failures() -> None:
     """Evaluate, then drain each channel that has something to hear."""
 
-    @task(pool=SOURCE_POOL)
+    @task(pool=SOURCE_POOL, execution_timeout=timedelta(minutes=3))
     def evaluate() -> dict[str, Any]:
         """Judge the window; returns counts and ids."""
         from include.orchestration.airflow_errors import in_airflow_terms
         from include.orchestration.sync_failures_run import evaluate as judge
         from include.orchestration.sync_failures_run import facts_of
 
-        with in_airflow_terms():
-            return judge(facts_of(get_current_context()))
+        context = get_current_context()
+        with in_airflow_terms(context["ti"]):
+            return judge(facts_of(context))
 
-    @task(trigger_rule="all_done")
+    @task(trigger_rule="all_done", execution_timeout=timedelta(minutes=1))
     def due(kind: str) -> list[str]:
         """Return where something is due; runs also after a failed evaluation, for what earlier runs left."""
         from include.orchestration.airflow_errors import in_airflow_terms

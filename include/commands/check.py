@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     from include.orchestration.tick_source import read_source
     from include.sync_health.errors import RequestError
     from include.sync_health.judgement import SYNC_FAILURES_CHECK, TickInput, judge_tick
+    from include.sync_health.policy import RuleMode
+    from include.sync_health.redaction import clean
     from include.sync_health.visibility import clock_blindness
     from include.sync_health.windows import CLOCK_SKEW, parse_instant
 
@@ -70,10 +72,16 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError(f"--as-of {as_of.isoformat()} lies in the future; it is now {now.isoformat()}")
     policy = policy_in_force().loaded.policy
     filters = filters_of({"credential": args.credential, "environment": args.environment})
-    rules = [CHECKS[args.check]] if args.check != "all" else list(CHECKS.values())
+    wanted = [CHECKS[args.check]] if args.check != "all" else list(CHECKS.values())
+    off = [rule for rule in wanted if policy.rules.named(rule).mode is RuleMode.OFF]
+    rules = [rule for rule in wanted if rule not in off]
+    if not rules:
+        raise RequestError(f"the policy has switched off {', '.join(off)}; there is nothing to check")
+    for rule in off:
+        print(f"note: the policy has switched off {rule}: it is not checked", file=sys.stderr)
     began = time.monotonic()
     read, credentials = read_source(
-        postgres_conninfo(policy.source.connection), policy=policy, as_of=as_of, filters=filters, rules=rules
+        postgres_conninfo(policy.source.connection), policy=policy, as_of=as_of, filters=filters
     )
     doubt = clock_blindness(
         check=SYNC_FAILURES_CHECK,
@@ -81,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         timezone=policy.source.timezone,
         now=now,
     )
-    observations = judge_tick(
+    judgement = judge_tick(
         TickInput(
             runs=read.runs,
             credentials=credentials,
@@ -92,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         policy=policy,
         rules=rules,
     )
+    observations = judgement.observations
     ms = round((time.monotonic() - began) * 1000, 1)
     windows = {
         name: [(as_of - _length(rule, policy)).isoformat(), as_of.isoformat()]
@@ -112,7 +121,9 @@ def run(args: argparse.Namespace) -> int:
         _print_lines(shown, judged=len(observations), rows_read=read.rows_read, ms=ms)
     for note in read.notes:
         print(f"note: {note}", file=sys.stderr)
-    if any(each.rule == "monitor_health" and each.verdict is Verdict.BREACH for each in observations):
+    for each in judgement.blindness:
+        print(f"cannot tell: {clean(each.detail, limit=500)}", file=sys.stderr)
+    if judgement.blindness:
         return 2
     return 1 if any(each.verdict is Verdict.BREACH for each in observations) else 0
 

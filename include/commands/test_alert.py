@@ -82,7 +82,8 @@ def _enqueue(conn: Any, channels: list[str], *, now: datetime) -> dict[str, str]
     from include.sync_health.verdicts import Severity
     from include.warehouse import alert_store
 
-    identity = {"check": "test-alert", "cause": "test"}
+    # An identity of its own: an earlier test that still waits must not hold this one back.
+    identity = {"check": "test-alert", "cause": now.isoformat()}
     fingerprint = fingerprint_of("monitor_health", identity)
     episode = episode_of(fingerprint, now)
     alert = Alert(
@@ -119,6 +120,7 @@ def _drain(channel: str, *, storage: str, key: str) -> dict[str, Any]:
     """Drain one channel; what counts is what the ledger says of the test message afterwards."""
     from include.orchestration.delivery import Drain, drain_channel
     from include.orchestration.operators import EmailDrainOperator, SlackDrainOperator, wall_clock
+    from include.sync_health.alerts import DeliveryStatus
     from include.sync_health.routing import address_of, kind_of
     from include.warehouse import outbox
     from include.warehouse.monitoring_session import connect
@@ -140,6 +142,8 @@ def _drain(channel: str, *, storage: str, key: str) -> dict[str, Any]:
     )
     with connect(storage) as conn:
         status = outbox.status_of(conn, key=key)
-    others = drained.sent - (status == "sent")
-    detail = drained.trouble or ("sent" + (f", with {others} other due message(s)" if others > 0 else ""))
-    return {"channel": channel, "sent": status == "sent", "detail": detail}
+    if status != DeliveryStatus.SENT:
+        return {"channel": channel, "sent": False, "detail": drained.trouble or f"it is {status} in the outbox"}
+    others = drained.sent - 1
+    detail = "sent" + (f", with {others} other due message(s)" if others > 0 else "")
+    return {"channel": channel, "sent": True, "detail": detail + (f"; {drained.trouble}" if drained.trouble else "")}

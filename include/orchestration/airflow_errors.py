@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from include.sync_health.errors import MonitorError, PolicyError, RequestError
 
-log = logging.getLogger("servicetitan.tasks")
+REFUSED = "refused"
+"""XCom key by which a task says that it failed for a user's wrong Param: nothing that anybody must be told of."""
 
 
 @contextmanager
-def in_airflow_terms() -> Iterator[None]:
+def in_airflow_terms(ti: Any = None) -> Iterator[None]:
     """
     Turn a `MonitorError` into one line that fails the task, without a traceback of ours.
+
+    Args:
+        ti: the task instance, to leave `REFUSED` for `conclude` after a wrong Param; None leaves nothing.
 
     Raises:
         AirflowFailException: a wrong Param or policy file: trying again is no use.
@@ -24,7 +28,11 @@ def in_airflow_terms() -> Iterator[None]:
 
     try:
         yield
-    except (RequestError, PolicyError) as error:
+    except RequestError as error:
+        if ti is not None:
+            ti.xcom_push(key=REFUSED, value=True)
+        raise AirflowFailException(str(error)) from None
+    except PolicyError as error:
         raise AirflowFailException(str(error)) from None
     except MonitorError as error:
         raise AirflowException(str(error)) from None

@@ -20,5 +20,8 @@ DEFAULT_ARGS: dict[str, Any] = {
     "execution_timeout": timedelta(minutes=5),
 }
 
+DAGRUN_TIMEOUT = timedelta(minutes=45)
+"""Longer than all tries of all tasks in a row: a run that times out skips its last task, which is the one that tells."""
+
 SOURCE_POOL = "servicetitan_source"
 """The pool of tasks that read the Hub Plus database; see airflow_settings.yaml."""

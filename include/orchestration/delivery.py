@@ -13,6 +13,7 @@ possible repeat.
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from include.sync_health.alerts import NotifyReason
 from include.sync_health.errors import DeliveryError
-from include.sync_health.messages import Links, Message, message_for
+from include.sync_health.messages import Message, message_for
 from include.sync_health.redaction import clean
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("servicetitan.delivery")
 
-LEASE = timedelta(minutes=3)
-"""Longer than any send: Slack's and SMTP's time-outs are 30 s each, with one text-only retry."""
+LEASE = timedelta(minutes=10)
+"""Longer than any send: a drain task ends after 5 minutes (`dag_habits.DEFAULT_ARGS`)."""
 
 FIRST_BACKOFF = timedelta(seconds=30)
 LONGEST_BACKOFF = timedelta(minutes=15)
@@ -73,7 +74,6 @@ class Drain:
         send: sends to this channel.
         clock: returns the wall clock, aware.
         sleep: waits so many seconds.
-        links: where messages point.
     """
 
     channel: str
@@ -82,12 +82,13 @@ class Drain:
     send: Send
     clock: Callable[[], datetime]
     sleep: Callable[[float], None]
-    links: Links = Links()  # noqa: RUF009 - frozen and without state
 
 
 def drain_channel(drain: Drain) -> DrainResult:
     """
     Send what is due to one channel, in order, until nothing is due or the channel refuses to go on.
+
+    A message that only itself is refused does not hold up the others.
 
     Raises:
         StorageError: our schema is missing or cannot be reached.
@@ -102,15 +103,11 @@ def drain_channel(drain: Drain) -> DrainResult:
         while leased := outbox.lease_next(
             conn, channel=drain.channel, owner=drain.owner, now=drain.clock(), lease_for=LEASE
         ):
-            if leased.reason is NotifyReason.CLOSED and outbox.drop_if_told(
-                conn, leased.id, owner=drain.owner, now=drain.clock()
-            ):
-                log.info(
-                    "delivery %d to %s had nothing to add: its opening told of the close", leased.id, drain.channel
-                )
+            if why := _has_nothing_to_say(conn, leased, drain):
+                log.info("delivery %d to %s is not sent: %s", leased.id, drain.channel, why)
                 continue
             try:
-                receipt = dict(drain.send(_render(leased, drain), delivery_key=leased.key))
+                receipt = send_safely(drain.send, _render(leased, drain), delivery_key=leased.key)
             except DeliveryError as error:
                 now = drain.clock()
                 trouble = clean(f"{error.code}: {error}", limit=300)
@@ -129,14 +126,16 @@ def drain_channel(drain: Drain) -> DrainResult:
                     error=trouble,
                     ambiguous=error.ambiguous,
                 )
-                if error.retry_after is not None and error.retry_after <= patience:
-                    patience -= error.retry_after
-                    log.info("%s asks to wait %.0f s", drain.channel, error.retry_after)
-                    drain.sleep(error.retry_after)
+                if error.retry_after is not None and pause.total_seconds() <= patience:
+                    patience -= pause.total_seconds()
+                    log.info("%s asks to wait %.0f s", drain.channel, pause.total_seconds())
+                    drain.sleep(pause.total_seconds())
                     continue
-                waiting, needs_a_person = waiting + 1, error.permanent
+                waiting, needs_a_person = waiting + 1, needs_a_person or error.permanent
                 log.warning("delivery %d to %s waits until it is tried again: %s", leased.id, drain.channel, trouble)
-                break
+                if error.channel_wide:
+                    break
+                continue
             if leased.reason is not NotifyReason.CLOSED and _all_closed(leased):
                 receipt["told_of_close"] = True
             if outbox.mark_sent(conn, leased.id, owner=drain.owner, now=drain.clock(), receipt=receipt):
@@ -147,19 +146,63 @@ def drain_channel(drain: Drain) -> DrainResult:
     return DrainResult(sent=sent, waiting=waiting, dead=dead, trouble=trouble, needs_a_person=needs_a_person)
 
 
+def send_safely(send: Send, message: Message, *, delivery_key: str) -> dict[str, Any]:
+    """
+    Send one message and return its receipt; whatever goes wrong is a `DeliveryError`.
+
+    An error that no sender foresaw may hold a token or a URL in its text: only its type is told.
+    """
+    try:
+        return dict(send(message, delivery_key=delivery_key))
+    except DeliveryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a lease must not be lost, nor a token be logged, by a surprise
+        raise DeliveryError(
+            f"an error that was not foreseen ({type(error).__name__})",
+            code="unexpected",
+            permanent=False,
+            ambiguous=True,
+            channel_wide=False,
+        ) from None
+
+
+def _has_nothing_to_say(conn: Any, leased: LeasedDelivery, drain: Drain) -> str | None:
+    """Record why a leased delivery is not sent, and return it; None when it is to be sent."""
+    from include.warehouse import outbox
+
+    now = drain.clock()
+    if leased.reason is NotifyReason.CLOSED and outbox.drop_if_told(conn, leased.id, owner=drain.owner, now=now):
+        return "its opening went out late and told of the close"
+    if _all_superseded(leased) and outbox.drop_superseded(conn, leased.id, owner=drain.owner, now=now):
+        return "another episode is open by now, and this one was never told"
+    if now - leased.created_at > GIVE_UP_AFTER and _all_closed(leased):
+        outbox.mark_dead(conn, leased.id, owner=drain.owner, now=now, error="its news is older than a day, and over")
+        return "it waited for more than a day and is over"
+    return None
+
+
+def _all_superseded(leased: LeasedDelivery) -> bool:
+    """Return whether each of its alerts has another episode by now."""
+    now = {alert.fingerprint: alert.episode_id for alert in leased.alerts}
+    return all(now.get(member.fingerprint) != member.episode_id for member in leased.members)
+
+
 MESSAGE_CODES = frozenset({"invalid_message", "no_text", "msg_too_long"})
 """Codes that speak of the message, not of the channel: trying it again changes nothing."""
+
+SHORTEST_WAIT, LONGEST_WAIT = 1.0, 3_600.0
+"""Seconds between which a service's ``Retry-After`` is believed."""
 
 
 def retry_pause(attempts: int, *, retry_after: float | None) -> timedelta:
     """
     Return how long to wait before the next attempt.
 
-    What the service asks for, where it asks; else doubling from `FIRST_BACKOFF` to `LONGEST_BACKOFF`, less up to a
+    What the service asks for, within `SHORTEST_WAIT` and `LONGEST_WAIT`, where it asks; else doubling from `FIRST_BACKOFF` to `LONGEST_BACKOFF`, less up to a
     quarter at random, so that many workers do not come back at once.
     """
-    if retry_after is not None:
-        return timedelta(seconds=max(retry_after, 0.0))
+    if retry_after is not None and math.isfinite(retry_after):
+        return timedelta(seconds=min(max(retry_after, SHORTEST_WAIT), LONGEST_WAIT))
     doubled = min(FIRST_BACKOFF * 2 ** min(attempts - 1, 10), LONGEST_BACKOFF)
     return doubled * (1 - 0.25 * random.random())  # noqa: S311 - jitter, not a secret
 
@@ -177,6 +220,5 @@ def _render(leased: LeasedDelivery, drain: Drain) -> Message:
         reason=leased.reason,
         as_of=leased.as_of,
         now=drain.clock(),
-        links=drain.links,
         possible_repeat=leased.possible_repeat,
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.orchestration.tick_source import RunFilters, read_source
 from include.sync_health.alerts import Alert, AlertEvent, AlertState, EventKind
-from include.sync_health.errors import PolicyError, SourceError
+from include.sync_health.errors import PolicyError, RequestError, SourceError
 from include.sync_health.judgement import (
     SYNC_FAILURES_CHECK,
     TickInput,
@@ -28,10 +28,10 @@ from include.sync_health.judgement import (
 from include.sync_health.lifecycle import StepResult, step
 from include.sync_health.notifications import Decision, decide, owes_a_close
 from include.sync_health.observations import Observation, episode_of
-from include.sync_health.policy import Policy
+from include.sync_health.policy import Policy, RuleMode
 from include.sync_health.verdicts import Verdict
-from include.sync_health.visibility import Blindness, blind, clock_blindness, seen_again
-from include.sync_health.windows import RunMode, Window
+from include.sync_health.visibility import Blindness, blind, clock_blindness, open_causes_of, seen_again
+from include.sync_health.windows import CLOCK_SKEW, RunMode, Window
 
 if TYPE_CHECKING:
     import psycopg
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("servicetitan.evaluation")
 
-POLICY_CHECK = "policy"
-"""The check name under which a policy file that is wrong is a monitor-health alert."""
+POLICY_CHECK, CLOCK_CHECK = "policy", "clock"
+"""The check names under which a wrong policy file and a clock that went back are monitor-health alerts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,15 @@ def evaluate_sync_failures(evaluation: Evaluation) -> Outcome:
                 raise
             found = Blindness(check=SYNC_FAILURES_CHECK, cause=error.cause, detail=str(error))
             log.error("cannot see the source (%s): %s", error.cause, error)
-            return _store(conn, evaluation, read=None, credentials=None, blindness=found, began=began)
+            return _store(conn, evaluation, read=None, credentials=None, doubt=found, began=began)
+        except RequestError:
+            raise
+        except Exception as error:
+            # A row that the reader cannot digest must not silence the monitor: somebody is told instead.
+            log.exception("the source could not be read")
+            detail = f"the source could not be read: {type(error).__name__}; the log of the task has the details"
+            found = Blindness(check=SYNC_FAILURES_CHECK, cause="invalid", detail=detail)
+            return _store(conn, evaluation, read=None, credentials=None, doubt=found, began=began)
         found_anyway = clock_blindness(
             check=SYNC_FAILURES_CHECK,
             newest_started_at=read.newest_started_at,
@@ -133,7 +141,7 @@ def evaluate_sync_failures(evaluation: Evaluation) -> Outcome:
         )
         if evaluation.mode is RunMode.HISTORICAL and found_anyway and found_anyway.cause != "no_rows":
             found_anyway = None
-        return _store(conn, evaluation, read=read, credentials=credentials, blindness=found_anyway, began=began)
+        return _store(conn, evaluation, read=read, credentials=credentials, doubt=found_anyway, began=began)
 
 
 def _remembered_open(last_seen: Any, alerts: Mapping[str, Alert], *, evaluation: Evaluation) -> Sequence[str] | None:
@@ -158,7 +166,7 @@ def _store(
     *,
     read: RunsRead | None,
     credentials: Any,
-    blindness: Blindness | None,
+    doubt: Blindness | None,
     began: float,
 ) -> Outcome:
     """Judge and write in one transaction, under the lock that serialises evaluations."""
@@ -168,7 +176,7 @@ def _store(
     with conn.transaction():
         alert_store.lock_alerts(conn)
         known = alert_store.load_alerts(conn)
-        observations = _observe(evaluation, known, read=read, credentials=credentials, blindness=blindness)
+        observations, blindness = _observe(evaluation, known, read=read, credentials=credentials, doubt=doubt)
         result = StepResult(alerts={}, events=())
         decision = Decision(deliveries=(), alerts={})
         if evaluation.mode is RunMode.LIVE:
@@ -210,51 +218,69 @@ def _observe(
     *,
     read: RunsRead | None,
     credentials: Any,
-    blindness: Blindness | None,
-) -> list[Observation]:
+    doubt: Blindness | None,
+) -> tuple[list[Observation], Blindness | None]:
+    """Return what this run says, and the first reason why it could not see, or not all."""
     as_of, policy = evaluation.window.as_of, evaluation.policy
-    open_alerts = {key: alert for key, alert in known.items() if alert.state is not AlertState.INACTIVE}
-    if evaluation.mode is RunMode.HISTORICAL:
-        open_alerts = {}
+    live = evaluation.mode is RunMode.LIVE
+    open_alerts = {key: alert for key, alert in known.items() if live and alert.state is not AlertState.INACTIVE}
+    scope = evaluation.filters.admits if evaluation.filters.narrow else None
     if read is None:
-        if blindness is None:
+        if doubt is None:
             raise ValueError("nothing was read, and nobody says why")
-        observations = judge_nothing(blindness, open_alerts=open_alerts, policy=policy, as_of=as_of)
+        judgement = judge_nothing(doubt, open_alerts=open_alerts, policy=policy, as_of=as_of, scope=scope)
     else:
-        observations = judge_tick(
+        judgement = judge_tick(
             TickInput(
                 runs=read.runs,
                 credentials=credentials,
                 as_of=as_of,
                 open_alerts=open_alerts,
                 missing_sync_ids=read.missing_remembered,
-                blindness=[blindness] if blindness else [],
-                scope=evaluation.filters.admits if evaluation.filters.narrow else None,
+                blindness=[doubt] if doubt else [],
+                scope=scope,
             ),
             policy=policy,
         )
-    if evaluation.mode is RunMode.LIVE:
-        observations += _policy_health(evaluation, open_alerts)
-    return observations
+    observations = list(judgement.observations)
+    if live and scope is None:
+        observations += _own_health(evaluation, known)
+    return observations, next(iter(judgement.blindness), None)
 
 
-def _policy_health(evaluation: Evaluation, open_alerts: Mapping[str, Alert]) -> list[Observation]:
-    """Return the breach of a policy file that is wrong, or the CLEAR of one that is right again."""
+def _own_health(evaluation: Evaluation, known: Mapping[str, Alert]) -> list[Observation]:
+    """Return the breaches of a wrong policy file and of a clock that went back, or the CLEAR of what is right again."""
     rule, as_of = evaluation.policy.rules.monitor_health, evaluation.window.as_of
+    if rule.mode is RuleMode.OFF:
+        return []
+    found = []
+    if evaluation.policy_error is not None:
+        detail = f"the policy file is wrong, the last good one stays in force: {evaluation.policy_error}"
+        found.append(Blindness(check=POLICY_CHECK, cause="invalid", detail=detail))
+    ahead = [alert.last_as_of for alert in known.values() if alert.last_as_of > evaluation.now + CLOCK_SKEW]
+    if ahead:
+        detail = (
+            f"{len(ahead)} alerts were last judged as of {max(ahead).isoformat()}, which lies in the future: the clock was "
+            "once ahead, and they stay as they are until that time has come"
+        )
+        log.error(detail)
+        found.append(Blindness(check=CLOCK_CHECK, cause="went_back", detail=detail))
     ours = [
-        alert
-        for alert in open_alerts.values()
-        if alert.rule == "monitor_health" and alert.identity["check"] == POLICY_CHECK
+        alert for alert in known.values() if alert.rule == "monitor_health" and alert.state is not AlertState.INACTIVE
     ]
-    if evaluation.policy_error is None:
-        causes = [alert.identity["cause"] for alert in ours]
-        return seen_again(check=POLICY_CHECK, open_causes=causes, policy=rule, as_of=as_of)
-    found = Blindness(
-        check=POLICY_CHECK,
-        cause="invalid",
-        detail=f"the policy file is wrong, the last good one stays in force: {evaluation.policy_error}",
-    )
-    return [blind(found, policy=rule, as_of=as_of, blind_since=ours[0].opened_at if ours else None)]
+    since = {(alert.identity["check"], alert.identity["cause"]): alert.opened_at for alert in ours}
+    observations = [
+        blind(each, policy=rule, as_of=as_of, blind_since=since.get((each.check, each.cause))) for each in found
+    ]
+    for check in (POLICY_CHECK, CLOCK_CHECK):
+        observations += seen_again(
+            check=check,
+            open_causes=open_causes_of((alert.identity for alert in ours), check=check),
+            still_blind=[each.cause for each in found if each.check == check],
+            policy=rule,
+            as_of=as_of,
+        )
+    return observations
 
 
 def _history(observations: Iterable[Observation], *, as_of: datetime) -> list[AlertEvent]:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from include.orchestration.airflow_errors import REFUSED
+from include.orchestration.sync_failures_run import facts_of
 from include.sync_health.routing import CHANNEL_KINDS, address_of, kind_of
 
 log = logging.getLogger("servicetitan.failure_notice")
@@ -19,14 +21,18 @@ log = logging.getLogger("servicetitan.failure_notice")
 FAILED_STATES = frozenset({"failed", "upstream_failed"})
 EVALUATE = "evaluate"
 
+OUTAGE_VARIABLE = "servicetitan_monitor_outage"
+"""The Airflow Variable that holds the run which told of an outage that still lasts."""
+
 
 def conclude_run(context: Any) -> None:
     """
     Fail the run when it could not see or could not send, after telling what nobody else tells.
 
-    A failed ``evaluate`` means that no alert can be raised: the failure channel hears of it, unless the previous run's
-    ``evaluate`` failed as well (then it has heard). A source that could not be seen has an alert of its own, and a drain
-    that failed leaves its messages due: those only fail the run.
+    A failed ``evaluate`` means that no alert can be raised: the failure channel hears of it once per outage, which an
+    Airflow Variable remembers until an evaluation succeeds. A backfill and a user's wrong Param are nobody's outage. A
+    source that could not be seen has an alert of its own, and a drain that failed leaves its messages due: those only
+    fail the run.
 
     Raises:
         AirflowFailException: always, when something of the above holds.
@@ -36,15 +42,17 @@ def conclude_run(context: Any) -> None:
     ti, dag_run = context["ti"], context["dag_run"]
     states = _states(ti, dag_id=ti.dag_id, run_id=dag_run.run_id)
     evaluate_state = states.get(EVALUATE)
+    is_backfill = facts_of(context).is_backfill
     if evaluate_state != "success":
-        if _previous_failed(ti):
-            log.warning("the evaluation failed, as in the previous run: its notice was sent then")
-        else:
-            _tell(context, state=str(evaluate_state))
+        refused = bool(ti.xcom_pull(task_ids=EVALUATE, key=REFUSED))
+        if not is_backfill and not refused:
+            _tell_once(context, state=str(evaluate_state))
         raise AirflowFailException(f"the evaluation ended as {evaluate_state}: see the log of the task {EVALUATE}")
+    if not is_backfill:
+        _forget_outage()
     blind = (ti.xcom_pull(task_ids=EVALUATE) or {}).get("blind")
     if blind:
-        raise AirflowFailException(f"the source could not be seen ({blind}); an alert says why")
+        raise AirflowFailException(f"the source could not be seen, or not all of it ({blind}): see the task {EVALUATE}")
     undelivered = sorted(name for name, state in states.items() if state in FAILED_STATES)
     if undelivered:
         raise AirflowFailException(f"failed: {', '.join(undelivered)}; what they had to send stays due")
@@ -68,21 +76,33 @@ def _states(ti: Any, *, dag_id: str, run_id: str) -> Mapping[str, str]:
     return {name: str(getattr(state, "value", state)) for name, state in found.items() if name != ti.task_id}
 
 
-def _previous_failed(ti: Any) -> bool:
-    previous = ti.get_previous_dagrun()
-    if previous is None:
-        return False
-    return _states(ti, dag_id=ti.dag_id, run_id=previous.run_id).get(EVALUATE) in FAILED_STATES
+def _tell_once(context: Any, *, state: str) -> None:
+    """Tell the failure channel unless this outage was told already; an outage counts as told only when it was."""
+    from airflow.sdk import Variable
+
+    told = Variable.get(OUTAGE_VARIABLE, default=None)
+    if told:
+        log.warning("the evaluation failed; %s was told of this outage by run %s", failure_channel(), told)
+    elif _tell(context, state=state):
+        Variable.set(OUTAGE_VARIABLE, context["dag_run"].run_id, description="told of the monitor's own failure")
 
 
-def _tell(context: Any, *, state: str) -> None:
-    from include.orchestration.operators import EmailDrainOperator, SlackDrainOperator, wall_clock
+def _forget_outage() -> None:
+    from airflow.sdk import Variable
+
+    if Variable.get(OUTAGE_VARIABLE, default=None):
+        Variable.delete(OUTAGE_VARIABLE)
+
+
+def _tell(context: Any, *, state: str) -> bool:
+    from include.orchestration.delivery import send_safely
+    from include.orchestration.operators import EmailDrainOperator, SlackDrainOperator
     from include.sync_health.errors import DeliveryError
 
     channel = failure_channel()
     if channel is None:
         log.error("the evaluation failed and no failure channel is configured: nobody is told")
-        return
+        return False
     dag_run = context["dag_run"]
     message = failure_message(dag_id=context["ti"].dag_id, run_id=dag_run.run_id, state=state, now=datetime.now(UTC))
     operator: Any
@@ -91,10 +111,12 @@ def _tell(context: Any, *, state: str) -> None:
     else:
         operator = EmailDrainOperator(task_id="failure_notice", to=address_of(channel))
     try:
-        operator.sender()(message, delivery_key=f"failure|{dag_run.run_id}")
-        log.info("told %s that the evaluation failed at %s", channel, wall_clock().isoformat())
+        send_safely(operator.sender(), message, delivery_key=f"failure|{dag_run.run_id}")
     except DeliveryError as error:
         log.error("the evaluation failed, and %s could not be told: %s", channel, error)
+        return False
+    log.info("told %s that the evaluation failed", channel)
+    return True
 
 
 def failure_message(*, dag_id: str, run_id: str, state: str, now: datetime) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from email.errors import HeaderDefect
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid, parseaddr
@@ -40,18 +41,34 @@ def send_by_mail(
                 raise DeliveryError(
                     "the connection alert_email has no from_email in its extra", code="no_sender", permanent=True
                 )
-            mail = mime_of(content, sender=sender, to=to, delivery_key=delivery_key, date=clock())
+            try:
+                mail = mime_of(content, sender=sender, to=to, delivery_key=delivery_key, date=clock())
+            except (ValueError, UnicodeError, HeaderDefect, IndexError):
+                raise DeliveryError(
+                    "from_email of the connection alert_email, or the recipient, is no mail address",
+                    code="invalid_address",
+                    permanent=True,
+                ) from None
             client: smtplib.SMTP = hook._smtp_client  # noqa: SLF001 - the hook has no other way to a MIME of one's own
-            accepted = False
             try:
                 client.send_message(mail)
-                accepted = True
             except smtplib.SMTPRecipientsRefused as error:
                 code, text = next(iter(error.recipients.values()))
-                raise _refused(code, text, permanent_code="invalid_recipient") from None
-            except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-                raise _refused(error.smtp_code, error.smtp_error, permanent_code="refused") from None
-            except (smtplib.SMTPServerDisconnected, OSError) as error:
+                raise _refused(code, text, code_if_permanent="invalid_recipient") from None
+            except smtplib.SMTPSenderRefused as error:
+                raise _refused(error.smtp_code, error.smtp_error, code_if_permanent="invalid_sender") from None
+            except smtplib.SMTPDataError as error:
+                # The content is refused: the next mail may well pass.
+                raise _refused(
+                    error.smtp_code, error.smtp_error, code_if_permanent="refused", channel_wide=False
+                ) from None
+            except (smtplib.SMTPNotSupportedError, smtplib.SMTPHeloError) as error:
+                raise DeliveryError(
+                    f"the mail server cannot take this mail ({type(error).__name__})",
+                    code="unsupported",
+                    permanent=True,
+                ) from None
+            except (smtplib.SMTPException, OSError) as error:
                 # It may have broken off after the final dot: then the mail is on its way.
                 raise DeliveryError(
                     f"the mail server broke off ({type(error).__name__})",
@@ -59,9 +76,6 @@ def send_by_mail(
                     permanent=False,
                     ambiguous=True,
                 ) from None
-            finally:
-                if not accepted:
-                    client.close()
         return {"message_id": mail["Message-ID"]}
 
     return send
@@ -99,18 +113,14 @@ class _Connected:
         self._open_hook = open_hook
 
     def __enter__(self) -> SmtpHook:
+        hook = self._open_hook()
         try:
-            self._hook = self._open_hook().get_conn()
-        except smtplib.SMTPAuthenticationError as error:
-            raise DeliveryError(
-                "the mail server refused the login", code=f"smtp_{error.smtp_code}", permanent=True
-            ) from None
-        except smtplib.SMTPConnectError as error:
-            raise _refused(error.smtp_code, error.smtp_error, permanent_code="refused") from None
-        except (smtplib.SMTPException, OSError) as error:
-            raise DeliveryError(
-                f"the mail server cannot be reached ({type(error).__name__})", code="unreachable", permanent=False
-            ) from None
+            self._hook = hook.get_conn()
+        except Exception as error:  # noqa: BLE001 - the hook raises AirflowException for most, with its own words
+            client = hook._smtp_client  # noqa: SLF001 - see above
+            if client is not None:
+                client.close()
+            raise _unconnected(error) from None
         return self._hook
 
     def __exit__(self, *failure: object) -> None:
@@ -121,11 +131,29 @@ class _Connected:
             client.close() if failure[0] else client.quit()
 
 
-def _refused(code: int, text: bytes | str, *, permanent_code: str) -> DeliveryError:
+def _unconnected(error: Exception) -> DeliveryError:
+    """Return why the mail server cannot be used; of what the hook raises only the type is told."""
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return DeliveryError("the mail server refused the login", code=f"smtp_{error.smtp_code}", permanent=True)
+    if isinstance(error, smtplib.SMTPConnectError):
+        return _refused(error.smtp_code, error.smtp_error, code_if_permanent="refused")
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return DeliveryError(
+            "the mail server has no STARTTLS or no login; see disable_tls in the extra of alert_email",
+            code="unsupported",
+            permanent=True,
+        )
+    return DeliveryError(
+        f"the mail server cannot be reached ({type(error).__name__})", code="unreachable", permanent=False
+    )
+
+
+def _refused(code: int, text: bytes | str, *, code_if_permanent: str, channel_wide: bool = True) -> DeliveryError:
     words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     permanent = 500 <= code < 600
     return DeliveryError(
         f"the mail server answered {code} {words[:200]}",
-        code=permanent_code if permanent else f"smtp_{code}",
+        code=code_if_permanent if permanent else f"smtp_{code}",
         permanent=permanent,
+        channel_wide=channel_wide,
     )

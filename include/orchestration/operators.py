@@ -9,11 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
+from airflow.providers.slack.hooks.slack import SlackHook
 from airflow.providers.slack.operators.slack import SlackAPIPostOperator
 from airflow.providers.smtp.operators.smtp import EmailOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from include.orchestration.slack_sender import SLACK_TIMEOUT_SECONDS, quiet_logger, send_by_bot, send_by_webhook
 
 
 class SlackDrainOperator(SlackAPIPostOperator):
@@ -41,13 +45,23 @@ class SlackDrainOperator(SlackAPIPostOperator):
         webhook_conn_id: str = "slack_alerts_webhook",
         **kwargs: Any,
     ) -> None:
-        from include.orchestration.slack_sender import SLACK_TIMEOUT_SECONDS
-
         # No retry handlers: slack_sdk would post again after an answer that never came.
         super().__init__(
             channel=channel, slack_conn_id=slack_conn_id, retry_handlers=[], timeout=SLACK_TIMEOUT_SECONDS, **kwargs
         )
         self.webhook_conn_id = webhook_conn_id
+
+    @cached_property
+    def hook(self) -> SlackHook:
+        """The provider's hook, with a client that keeps its requests out of the log."""
+        return SlackHook(
+            slack_conn_id=self.slack_conn_id,
+            base_url=self.base_url,
+            timeout=self.timeout,
+            proxy=self.proxy,
+            retry_handlers=self.retry_handlers,
+            logger=quiet_logger(),
+        )
 
     def execute(self, context: Any) -> dict[str, int]:
         """Drain the channel."""
@@ -56,14 +70,16 @@ class SlackDrainOperator(SlackAPIPostOperator):
     def sender(self) -> Callable[..., Mapping[str, Any]]:
         """Return how messages go to this channel."""
         from include.orchestration.settings import is_configured
-        from include.orchestration.slack_sender import SLACK_TIMEOUT_SECONDS, send_by_bot, send_by_webhook
 
         if is_configured(self.slack_conn_id):
             return send_by_bot(self.hook.client, channel=self.channel)
         from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
         hook = SlackWebhookHook(
-            slack_webhook_conn_id=self.webhook_conn_id, retry_handlers=[], timeout=SLACK_TIMEOUT_SECONDS
+            slack_webhook_conn_id=self.webhook_conn_id,
+            retry_handlers=[],
+            timeout=SLACK_TIMEOUT_SECONDS,
+            logger=quiet_logger(),
         )
         return send_by_webhook(hook.client)
 
@@ -107,18 +123,13 @@ def drain_from_task(channel: str, *, send: Callable[..., Mapping[str, Any]], con
         AirflowException: the channel did not answer; the task's own retry carries on.
     """
     from include.orchestration.delivery import Drain, drain_channel
-    from include.orchestration.settings import policy_in_force, postgres_conninfo
-    from include.sync_health.errors import PolicyError
+    from include.orchestration.settings import postgres_conninfo, storage_connection
 
-    try:
-        storage = policy_in_force().loaded.policy.storage_connection
-    except PolicyError:
-        storage = "monitoring_db"  # what is due goes out, whatever became of the policy file
     ti = context["ti"]
     result = drain_channel(
         Drain(
             channel=channel,
-            monitoring_conninfo=postgres_conninfo(storage),
+            monitoring_conninfo=postgres_conninfo(storage_connection()),
             owner=f"{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.try_number}",
             send=send,
             clock=wall_clock,

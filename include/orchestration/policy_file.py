@@ -66,9 +66,7 @@ def load_policy(*, overlay: Path | None = None, environ: Mapping[str, str] | Non
         PolicyError: anything wrong in either file. `PolicyErrors` has all mistakes of a readable file,
             `PolicyFileError` speaks of an unreadable one.
     """
-    if overlay is None:
-        named = (os.environ if environ is None else environ).get(OVERLAY_VARIABLE, "").strip()
-        overlay = Path(named).expanduser() if named else None
+    overlay = overlay or _named_overlay(environ)
     sources = (SHIPPED_FILE,) if overlay is None else (SHIPPED_FILE, overlay)
     documents = tuple(read_document(source) for source in sources)
     return _loaded(documents, sources=sources)
@@ -97,6 +95,29 @@ def load_policy_or_last_good(
             return _parse_remembered(remembered), error
         except PolicyError:
             raise error from None
+
+
+def storage_connection_of_files(*, overlay: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
+    """
+    Return ``storage.connection`` alone, from files that may be wrong elsewhere: the last good policy is kept there.
+
+    Falls back to the shipped ``monitoring_db`` where the files say nothing that can be read.
+    """
+    overlay = overlay or _named_overlay(environ)
+    for source in (overlay, SHIPPED_FILE) if overlay else (SHIPPED_FILE,):
+        try:
+            storage = read_document(source).tree.get("storage")
+        except PolicyError:
+            continue
+        connection = storage.get("connection") if isinstance(storage, dict) else None
+        if isinstance(connection, str) and connection.strip():
+            return connection.strip()
+    return Policy().storage_connection
+
+
+def _named_overlay(environ: Mapping[str, str] | None) -> Path | None:
+    named = (os.environ if environ is None else environ).get(OVERLAY_VARIABLE, "").strip()
+    return Path(named).expanduser() if named else None
 
 
 def parse_policy(text: str, *, name: str = "policy") -> LoadedPolicy:

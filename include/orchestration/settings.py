@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from include.orchestration.connections import find_connection
-from include.orchestration.policy_file import LoadedPolicy, dump_policy, load_policy, load_policy_or_last_good
-from include.sync_health.errors import ConnectionMissing, PolicyError
+from include.orchestration.policy_file import (
+    LoadedPolicy,
+    dump_policy,
+    load_policy,
+    load_policy_or_last_good,
+    storage_connection_of_files,
+)
+from include.sync_health.errors import ConnectionMissing, MonitorError, PolicyError
 from include.sync_health.routing import CHANNEL_KINDS
 
 log = logging.getLogger("servicetitan.settings")
@@ -65,11 +71,22 @@ def postgres_conninfo(conn_id: str) -> str:
     return find_connection(conn_id).postgres_conninfo()
 
 
+def storage_connection() -> str:
+    """Return the id of the connection of our schema, also while the policy file is wrong elsewhere."""
+    try:
+        return policy_in_force().loaded.policy.storage_connection
+    except PolicyError:
+        return storage_connection_of_files()
+
+
 def is_configured(conn_id: str) -> bool:
-    """Return whether a connection exists anywhere that this process can see."""
+    """Return whether a usable connection exists anywhere that this process can see; a garbled one is told in the log."""
     try:
         find_connection(conn_id)
     except ConnectionMissing:
+        return False
+    except MonitorError as error:
+        log.error("the connection %s cannot be used: %s", conn_id, error)
         return False
     return True
 

@@ -6,7 +6,11 @@ slack_sdk's own retries are off: after an answer that never came they would post
 
 from __future__ import annotations
 
+import logging
+import re
+import socket
 from collections.abc import Callable, Mapping
+from http.client import HTTPException, InvalidURL
 from typing import TYPE_CHECKING, Any
 
 from include.sync_health.errors import DeliveryError
@@ -20,6 +24,12 @@ if TYPE_CHECKING:
 
 SLACK_TIMEOUT_SECONDS = 30
 
+CODE = re.compile(r"[a-z][a-z0-9_]{1,60}")
+"""What Slack's error codes look like."""
+
+BAD_ANSWER = "bad_answer"
+"""Our code for an answer that is not Slack's."""
+
 BLOCK_CODES = frozenset(
     {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "invalid_attachments", "invalid_payload"}
 )
@@ -27,6 +37,13 @@ BLOCK_CODES = frozenset(
 
 MESSAGE_CODES = {"no_text": "no_text", "msg_too_long": "msg_too_long", "invalid_arguments": "invalid_message"}
 """Slack's words for a message that can never be posted, as `delivery.MESSAGE_CODES` knows them."""
+
+
+def quiet_logger() -> logging.Logger:
+    """Return a logger for slack_sdk that writes nothing: its errors would hold the webhook's URL."""
+    quiet = logging.getLogger("servicetitan.slack_sdk")
+    quiet.disabled = True
+    return quiet
 
 
 def send_by_bot(client: WebClient, *, channel: str) -> Callable[..., Mapping[str, Any]]:
@@ -44,7 +61,10 @@ def send_by_bot(client: WebClient, *, channel: str) -> Callable[..., Mapping[str
             arguments["blocks"] = payload.blocks
         arguments["metadata"] = {"event_type": "servicetitan_alert", "event_payload": {"delivery_key": key}}
         response: SlackResponse = _answered(lambda: client.api_call("chat.postMessage", json=arguments))
-        return {"channel": response["channel"], "ts": response["ts"]}
+        answer = response.data if isinstance(response.data, dict) else {}
+        if not answer.get("ts"):
+            raise _refused(BAD_ANSWER, status=int(response.status_code), retry_after=None)
+        return {"channel": answer.get("channel"), "ts": answer["ts"]}
 
     return _with_text_only_retry(post)
 
@@ -64,7 +84,7 @@ def send_by_webhook(client: WebhookClient) -> Callable[..., Mapping[str, Any]]:
         response: WebhookResponse = _answered(lambda: client.send_dict(body))
         if response.status_code != 200 or response.body != "ok":
             raise _refused(
-                response.body or f"http_{response.status_code}",
+                response.body,
                 status=response.status_code,
                 retry_after=_seconds(response.headers),
             )
@@ -93,39 +113,46 @@ def _answered(call: Callable[[], Any]) -> Any:
         return call()
     except SlackApiError as error:
         status = int(error.response.status_code)
-        code = str(error.response.get("error") or f"http_{status}") if status < 500 else f"http_{status}"
+        answer = error.response.data if isinstance(error.response.data, dict) else {}
+        code = answer.get("error") or (f"http_{status}" if status >= 300 else BAD_ANSWER)
         raise _refused(code, status=status, retry_after=_seconds(error.response.headers)) from None
     except SlackRequestError:
         raise DeliveryError("the Slack client could not make the request", code="request", permanent=False) from None
-    except ConnectionRefusedError:
-        raise DeliveryError("Slack refused the connection", code="connection_refused", permanent=False) from None
     except OSError as error:
-        # URLError is one: unreachable says that nothing was sent; anything later may have been accepted.
+        # URLError is one: a connection that was refused sent nothing; anything later may have been accepted.
         reason = getattr(error, "reason", error)
-        unsent = isinstance(reason, ConnectionRefusedError) or type(reason).__name__ == "gaierror"
+        unsent = isinstance(reason, ConnectionRefusedError | socket.gaierror)
         raise DeliveryError(
             f"no answer from Slack ({type(reason).__name__})",
-            code="no_answer",
+            code="unreachable" if unsent else "no_answer",
             permanent=False,
             ambiguous=not unsent,
         ) from None
-    except Exception as error:
-        if type(error).__module__.startswith("http."):  # http.client: the answer broke off
-            raise DeliveryError(
-                f"Slack's answer broke off ({type(error).__name__})", code="no_answer", permanent=False, ambiguous=True
-            ) from None
-        raise
+    except HTTPException as error:
+        # An unusable URL was never asked; an answer that broke off may have been preceded by the message's arrival.
+        unsent = isinstance(error, InvalidURL)
+        raise DeliveryError(
+            f"Slack's answer cannot be read ({type(error).__name__})",
+            code="invalid_url" if unsent else "no_answer",
+            permanent=unsent,
+            ambiguous=not unsent,
+        ) from None
 
 
-def _refused(code: str, *, status: int, retry_after: float | None) -> DeliveryError:
-    limited = status == 429 or code in ("ratelimited", "rate_limited")
-    passing = limited or status >= 500 or code in ("internal_error", "fatal_error", "service_unavailable")
+def _refused(code: object, *, status: int, retry_after: float | None) -> DeliveryError:
+    """Return Slack's refusal as an error; an answer that is not in Slack's manner is in doubt, and not quoted."""
+    word = code if isinstance(code, str) and CODE.fullmatch(code) else BAD_ANSWER
+    if status >= 500 and word == BAD_ANSWER:
+        word = f"http_{status}"
+    limited = status == 429 or word in ("ratelimited", "rate_limited")
+    passing = limited or status >= 500 or word in (BAD_ANSWER, "internal_error", "fatal_error", "service_unavailable")
     return DeliveryError(
-        f"Slack answered {code}",
-        code="ratelimited" if limited else MESSAGE_CODES.get(code, code),
+        f"Slack answered {word}",
+        code="ratelimited" if limited else MESSAGE_CODES.get(word, word),
         permanent=not passing,
         retry_after=(retry_after if retry_after is not None else 30.0) if limited else None,
-        ambiguous=status >= 500,
+        ambiguous=status >= 500 or word == BAD_ANSWER,
+        channel_wide=word not in MESSAGE_CODES and word not in BLOCK_CODES,
     )
 
 

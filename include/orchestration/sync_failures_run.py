@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from include.orchestration.evaluation import Evaluation, evaluate_sync_failures
-from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo
+from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo, storage_connection
 from include.orchestration.tick_source import TICK, RunFilters
 from include.sync_health.errors import MonitorError, RequestError, SourceError
 from include.sync_health.routing import address_of, kind_of
@@ -55,7 +55,7 @@ def filters_of(params: Mapping[str, Any]) -> RunFilters:
     Raises:
         RequestError: an id is no id, or the environment is not one of `ENVIRONMENTS`.
     """
-    named = str(params.get("credential") or "").replace(",", " ").split()
+    named = str(params.get("credential") or "").lower().replace(",", " ").split()
     for each in named:
         if not each.replace("-", "").isalnum() or len(each) > 36:
             raise RequestError(
@@ -124,14 +124,6 @@ def evaluate(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]:
         "deliveries": outcome.deliveries,
         "not_sent": dict(outcome.not_sent),
     }
-
-
-def storage_connection() -> str:
-    """Return the id of the connection of our schema, also while the policy file is wrong."""
-    try:
-        return policy_in_force().loaded.policy.storage_connection
-    except MonitorError:
-        return "monitoring_db"
 
 
 def due_addresses(kind: str, *, mode: str | None, is_backfill: bool, now: datetime | None = None) -> list[str]:

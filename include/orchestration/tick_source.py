@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.sync_health.errors import RequestError
-from include.sync_health.judgement import TICK_RULES
 from include.sync_health.policy import Policy
+from include.sync_health.visibility import WEEK
 
 if TYPE_CHECKING:
     from include.sync_health.subjects import Subject
@@ -50,10 +50,9 @@ def read_source(
     as_of: datetime,
     filters: RunFilters,
     remembered: Sequence[str] | None = None,
-    rules: Collection[str] = TICK_RULES,
 ) -> tuple[RunsRead, Any]:
     """
-    Return the runs that the rules need, and all credentials (`CREDENTIAL_COLUMNS`).
+    Return the runs of a week (or of the longest window that a rule has), and all credentials (`CREDENTIAL_COLUMNS`).
 
     Args:
         conninfo: of the Hub Plus database.
@@ -61,7 +60,6 @@ def read_source(
         as_of: the instant judged; aware.
         filters: which credentials; those named must exist.
         remembered: ids of runs known to be open; None looks back instead.
-        rules: the rules that will judge.
 
     Raises:
         SourceError: the source cannot be read as it should be.
@@ -70,11 +68,7 @@ def read_source(
     from include.warehouse.source_reader import SourceReader
 
     failures, in_a_row = policy.rules.sync_failures, policy.rules.consecutive_failures
-    lookbacks = {
-        "sync_failures": max(failures.evidence_window, failures.window),
-        "consecutive_failures": in_a_row.window,
-        "stuck_sync": TICK,
-    }
+    lookback = max(failures.evidence_window, failures.window, in_a_row.window, WEEK)
     with SourceReader.connect(conninfo, policy.source) as reader:
         credentials = reader.read_credentials()
         unknown = set(filters.credential_ids) - set(credentials["credential_id"].astype(str))
@@ -83,7 +77,7 @@ def read_source(
                 f"credential: {', '.join(sorted(unknown))} is not among the {len(credentials)} credentials of the source"
             )
         read = reader.read_runs(
-            finished_from=as_of - max(lookbacks[rule] for rule in rules),
+            finished_from=as_of - lookback,
             as_of=as_of,
             remembered_open=remembered,
             credential_ids=filters.credential_ids or None,

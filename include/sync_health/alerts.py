@@ -128,6 +128,7 @@ class SilentReason(StrEnum):
     NO_ROUTE = "no_route"
     SHADOW = "shadow"
     ALREADY_TOLD = "already_told"  # its opening went out late, when it had closed, and said so
+    SUPERSEDED = "superseded"  # its episode was over, and another open, before anything of it was sent
     NEVER_TOLD = "never_told"  # it closed, and this channel never heard that it was open
     NOT_CONFIGURED = "not_configured"  # the channel's connection is missing
     NOTIFY_NEVER = "notify_never"  # the run's Param

@@ -85,6 +85,7 @@ class DeliveryError(MonitorError):
         permanent: True when the same message can never succeed there.
         retry_after: seconds the service asked us to wait, if it did.
         ambiguous: True when the message may have been accepted all the same.
+        channel_wide: False when only this message is refused, and others to the same channel may well pass.
     """
 
     def __init__(
@@ -95,9 +96,10 @@ class DeliveryError(MonitorError):
         permanent: bool,
         retry_after: float | None = None,
         ambiguous: bool = False,
+        channel_wide: bool = True,
     ) -> None:
         self.code, self.permanent = code, permanent
-        self.retry_after, self.ambiguous = retry_after, ambiguous
+        self.retry_after, self.ambiguous, self.channel_wide = retry_after, ambiguous, channel_wide
         super().__init__(detail)
 
 

@@ -7,8 +7,9 @@ them as failures), at their ``finished_at``. Windows are half-open, ``(as_of - w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,10 @@ DataTypeKey = tuple[str, str]
 """(credential id, data type): whose runs follow one another."""
 
 CREDENTIAL_REMOVED = "the credential was deleted upstream"
+OLD_SUCCESS = "no run has completed since the failures that were told; their rows are gone or restated"
+
+NOTHING_OPEN: Mapping[str, datetime | None] = MappingProxyType({})
+NOTHING_OPEN_BY_TYPE: Mapping[DataTypeKey, datetime | None] = MappingProxyType({})
 
 COUNTED_COLUMNS = ["credential", "data_type", "sync_id", "finished_at", "failed", "error_message"]
 
@@ -35,22 +40,24 @@ def judge_sync_failures(
     subjects: Mapping[str, Subject],
     policy: SyncFailuresPolicy,
     as_of: datetime,
-    open_credentials: Collection[str] = (),
+    open_since: Mapping[str, datetime | None] = NOTHING_OPEN,
 ) -> pd.DataFrame:
     """
     Judge, credential by credential, how often its syncs failed within the policy's window.
 
     BREACH: at least ``threshold`` failed runs in (as_of - window, as_of].
     Otherwise by the latest finished run, by (finished_at, sync_id), in (as_of - evidence_window, as_of]:
-    completed is CLEAR, failed is BAND, and none at all is NO_DATA. An open alert whose credential has no row
-    any more is REMOVED.
+    completed is CLEAR, failed is BAND, and none at all is NO_DATA. A success older than the failures that an open
+    alert speaks of is no evidence (BAND): their rows were deleted or restated. An open alert whose credential has no
+    row any more is REMOVED; without an open alert such a credential is not judged.
 
     Args:
         runs: `RUN_COLUMNS`, in any order; at least those finished within the evidence window.
         subjects: who the credentials are.
         policy: the thresholds.
         as_of: the instant to judge by; aware.
-        open_credentials: ids whose alert is open: judged also when no run speaks of them.
+        open_since: credentials whose alert is open, with the last failure it knows of (aware; None if unknown): judged
+            also when no run speaks of them.
 
     Returns:
         `OBSERVATION_COLUMNS`, one row per credential with a finished run in the evidence window or an open
@@ -65,15 +72,18 @@ def judge_sync_failures(
     )
     failures = finished[finished["failed"] & (finished["finished_at"] > pd.Timestamp(as_of - policy.window))]
     failure_counts = failures.groupby("credential").size()
-    latest_failed = finished.groupby("credential")["failed"].last()
-    breaching = failure_counts[failure_counts >= policy.threshold].index
+    breaching = failure_counts.index[failure_counts >= policy.threshold]
     evidence = _failure_evidence(failures[failures["credential"].isin(breaching)])
-    last_success = finished[~finished["failed"]].groupby("credential")["finished_at"].max()
+    counts: dict[Any, int] = failure_counts.to_dict()
+    latest_failed: dict[Any, bool] = finished.groupby("credential")["failed"].last().to_dict()
+    last_success = finished[~finished["failed"]].groupby("credential")["finished_at"].max().to_dict()
 
     rows = []
-    for credential in sorted({*latest_failed.index, *open_credentials}):
+    for credential in sorted({*latest_failed, *open_since}):
+        if credential not in subjects and credential not in open_since:
+            continue  # its credential is gone: nobody to tell of
         subject = subjects.get(credential) or unknown_subject(credential)
-        count = int(failure_counts.get(credential, 0))
+        count, succeeded_at = int(counts.get(credential, 0)), last_success.get(credential)
         row = _row(
             rule="sync_failures",
             identity={"credential": credential},
@@ -85,14 +95,16 @@ def judge_sync_failures(
                 f"has failed {count} times in {_window_words(policy.window)}"
             ),
         )
-        succeeded_at = last_success.get(credential)
         row["evidence"] = {
             "failures": count,
             "threshold": policy.threshold,
             "window_seconds": int(policy.window.total_seconds()),
             "last_success_at": iso_utc(succeeded_at),
         }
-        if count >= policy.threshold:
+        if credential not in subjects:
+            row["verdict"] = Verdict.REMOVED
+            row["reason"] = CREDENTIAL_REMOVED
+        elif count >= policy.threshold:
             found = evidence[credential]
             row["verdict"] = Verdict.BREACH
             row["reason"] = (
@@ -101,15 +113,15 @@ def judge_sync_failures(
             row["metadata"] = _who(subject) | {"failure_count": count, "latest_error": found["latest_error"]}
             row["evidence"] |= {key: found[key] for key in ("first_failed_at", "last_failed_at", "classes")}
             row["error_class"], row["cause"] = found["error_class"], found["cause"]
-        elif credential not in subjects and credential in open_credentials:
-            row["verdict"] = Verdict.REMOVED
-            row["reason"] = CREDENTIAL_REMOVED
-        elif credential not in latest_failed.index:
+        elif credential not in latest_failed:
             row["verdict"] = Verdict.NO_DATA
             row["reason"] = f"no finished run in {_window_words(policy.evidence_window)}"
         elif latest_failed[credential]:
             row["verdict"] = Verdict.BAND
             row["reason"] = f"{count} failed runs, fewer than {policy.threshold}, but the latest run failed"
+        elif _is_older(succeeded_at, open_since.get(credential)):
+            row["verdict"] = Verdict.BAND
+            row["reason"] = OLD_SUCCESS
         else:
             row["verdict"] = Verdict.CLEAR
             row["reason"] = f"the latest run completed at {iso_utc(succeeded_at)}; {count} failed in the window"
@@ -123,21 +135,22 @@ def judge_consecutive_failures(
     subjects: Mapping[str, Subject],
     policy: ConsecutiveFailuresPolicy,
     as_of: datetime,
-    open_keys: Collection[DataTypeKey] = (),
+    open_since: Mapping[DataTypeKey, datetime | None] = NOTHING_OPEN_BY_TYPE,
 ) -> pd.DataFrame:
     """
     Judge, for each credential and data type, how many of its last finished runs failed in a row.
 
     Counted back from ``as_of`` in the order (finished_at, sync_id) within (as_of - window, as_of]:
     BREACH at ``threshold`` or more; CLEAR when the latest completed; BAND in between; NO_DATA without any.
-    An open alert whose credential has no row any more is REMOVED.
+    A success older than the failures that an open alert speaks of is no evidence (BAND). An open alert whose
+    credential has no row any more is REMOVED.
 
     Args:
         runs: `RUN_COLUMNS`, in any order; at least those finished within the window.
         subjects: who the credentials are.
         policy: the thresholds.
         as_of: the instant to judge by; aware.
-        open_keys: (credential, data type) pairs whose alert is open.
+        open_since: (credential, data type) pairs whose alert is open, with the last failure it knows of.
 
     Returns:
         `OBSERVATION_COLUMNS`, one row per pair with a finished run in the window or an open alert, ordered by pair.
@@ -152,20 +165,24 @@ def judge_consecutive_failures(
     backwards = finished.iloc[::-1]
     successes_since = (~backwards["failed"]).groupby([backwards["credential"], backwards["data_type"]]).cumsum()
     streak = backwards[successes_since == 0]
-    lengths = streak.groupby(key).size()
-    began = streak.groupby(key)["finished_at"].min()
+    ends = streak.groupby(key)["finished_at"]
+    lengths: dict[Any, int] = streak.groupby(key).size().to_dict()
+    began, ended = ends.min().to_dict(), ends.max().to_dict()
     newest = streak.drop_duplicates(key).set_index(key)["error_message"]
-    seen = finished.drop_duplicates(key)[key]
-    last_success = finished[~finished["failed"]].groupby(key)["finished_at"].max()
-    breaching = lengths[lengths >= policy.threshold].index
-    classes = classify_messages(newest.loc[breaching])
+    seen: list[DataTypeKey] = list(finished.drop_duplicates(key)[key].itertuples(index=False, name=None))
+    last_success = finished[~finished["failed"]].groupby(key)["finished_at"].max().to_dict()
+    breaching = [pair for pair, length in lengths.items() if length >= policy.threshold]
+    errors = newest.loc[breaching] if breaching else newest.iloc[:0]
+    classes: dict[Any, dict[Any, Any]] = classify_messages(errors).to_dict("index")
+    latest_errors: dict[Any, Any] = errors.to_dict()
 
     rows = []
-    for pair in sorted({*seen.itertuples(index=False, name=None), *open_keys}):
+    for pair in sorted({*seen, *open_since}):
         credential, data_type = pair
+        if credential not in subjects and pair not in open_since:
+            continue  # its credential is gone: nobody to tell of
         subject = subjects.get(credential) or unknown_subject(credential)
-        length = int(lengths.get(pair, 0))
-        first_failed_at = iso_utc(began.get(pair))
+        length, succeeded_at = int(lengths.get(pair, 0)), last_success.get(pair)
         row = _row(
             rule="consecutive_failures",
             identity={"credential": credential, "data_type": data_type},
@@ -181,32 +198,36 @@ def judge_consecutive_failures(
         row["evidence"] = {
             "in_a_row": length,
             "threshold": policy.threshold,
-            "last_success_at": iso_utc(last_success.get(pair)),
+            "last_success_at": iso_utc(succeeded_at),
         }
-        if length >= policy.threshold:
+        if credential not in subjects:
+            row["verdict"] = Verdict.REMOVED
+            row["reason"] = CREDENTIAL_REMOVED
+        elif length >= policy.threshold:
             row["verdict"] = Verdict.BREACH
             row["reason"] = f"the last {length} runs all failed, the threshold is {policy.threshold}"
             if length >= policy.high_from:
                 row["severity"] = max(policy.severity, Severity.HIGH, key=lambda severity: severity.rank)
             row["metadata"] = _who(subject) | {
                 "failure_count": length,
-                "latest_error": _error_text(newest[pair]),
+                "latest_error": _error_text(latest_errors[pair]),
                 "data_type": data_type,
-                "first_failed_at": first_failed_at,
+                "first_failed_at": iso_utc(began[pair]),
             }
-            row["error_class"], row["cause"] = classes.loc[[pair]].iloc[0][["error_class", "cause"]]
-        elif credential not in subjects and pair in open_keys:
-            row["verdict"] = Verdict.REMOVED
-            row["reason"] = CREDENTIAL_REMOVED
+            row["evidence"]["last_failed_at"] = iso_utc(ended[pair])
+            row["error_class"], row["cause"] = classes[pair]["error_class"], classes[pair]["cause"]
         elif length:
             row["verdict"] = Verdict.BAND
             row["reason"] = f"{length} failed in a row, fewer than {policy.threshold}"
-        elif pair in last_success.index:
-            row["verdict"] = Verdict.CLEAR
-            row["reason"] = f"the latest run completed at {iso_utc(last_success[pair])}"
-        else:
+        elif succeeded_at is None:
             row["verdict"] = Verdict.NO_DATA
             row["reason"] = f"no finished run in {_window_words(policy.window)}"
+        elif _is_older(succeeded_at, open_since.get(pair)):
+            row["verdict"] = Verdict.BAND
+            row["reason"] = OLD_SUCCESS
+        else:
+            row["verdict"] = Verdict.CLEAR
+            row["reason"] = f"the latest run completed at {iso_utc(succeeded_at)}"
         rows.append(row)
     return observation_frame(rows)
 
@@ -281,6 +302,11 @@ def _failure_evidence(failures: pd.DataFrame) -> Mapping[str, dict[str, Any]]:
             "cause": speaking["cause"],
         }
     return found
+
+
+def _is_older(success: Any, failure: datetime | None) -> bool:
+    """Return whether a success lies before the last known failure (to the second, as evidence keeps it)."""
+    return failure is not None and pd.Timestamp(success).floor("s") < pd.Timestamp(failure)
 
 
 def _row(**known: Any) -> dict[str, Any]:

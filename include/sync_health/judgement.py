@@ -6,6 +6,7 @@ A rule that raises does not silence the others: its failure becomes a ``monitor_
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,17 +14,20 @@ from datetime import datetime
 import pandas as pd
 
 from include.sync_health.alerts import Alert
-from include.sync_health.errors import MonitorError
 from include.sync_health.failures import judge_consecutive_failures, judge_sync_failures
 from include.sync_health.observations import Observation
 from include.sync_health.policy import Policy, RuleMode
 from include.sync_health.stuck_syncs import judge_stuck_syncs
 from include.sync_health.subjects import Subject, subjects_of
 from include.sync_health.verdicts import Verdict
-from include.sync_health.visibility import Blindness, blind, open_causes_of, seen_again
+from include.sync_health.visibility import Blindness, blind, open_causes_of, seen_again, silence_blindness
 
 SYNC_FAILURES_CHECK = "sync_failures"
 """The 15-minute check, as ``check_run`` and monitor-health alerts name it."""
+
+RULE_OFF = "the rule is off"
+
+log = logging.getLogger("servicetitan.judgement")
 
 TICK_RULES = ("sync_failures", "consecutive_failures", "stuck_sync")
 """The rules that the 15-minute check judges, in the order of the design's table."""
@@ -53,80 +57,103 @@ class TickInput:
     scope: Callable[[Subject], bool] | None = None
 
 
-def judge_tick(tick: TickInput, *, policy: Policy, rules: Collection[str] = TICK_RULES) -> list[Observation]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """
+    What a tick says.
+
+    Args:
+        observations: of the rules, then of the monitor's own health (that only where the run judges everything).
+        blindness: why this run could not see, or not all; also where no alert may say so.
+    """
+
+    observations: tuple[Observation, ...]
+    blindness: tuple[Blindness, ...]
+
+
+def judge_tick(tick: TickInput, *, policy: Policy, rules: Collection[str] = TICK_RULES) -> Judgement:
     """
     Return what the named rules say, in the order of `TICK_RULES`, then the monitor's health.
 
-    Severities are capped by environment. Rules whose mode is ``off`` are left out. With ``blindness`` no rule may say
-    CLEAR: what it found stands, but it is no evidence of recovery, and so becomes NO_DATA.
+    Severities are capped by environment. A rule that is off says RETIRED of its open alerts and nothing else. With a
+    source in doubt no rule may say CLEAR: what it found stands, but it is no evidence of recovery, and so becomes
+    NO_DATA. A rule that raises says NO_DATA of its open alerts.
     """
     subjects = subjects_of(tick.credentials)
     observations: list[Observation] = []
     found: list[Blindness] = list(tick.blindness)
+    silence = _silence(tick, policy=policy)
+    if silence is not None:
+        found.append(silence)
+    in_doubt = bool(found)
     for rule in TICK_RULES:
-        if rule not in rules or policy.rules.named(rule).mode is RuleMode.OFF:
+        if rule not in rules:
+            continue
+        ours = [alert for alert in tick.open_alerts.values() if alert.rule == rule]
+        if policy.rules.named(rule).mode is RuleMode.OFF:
+            observations += [_said_of(alert, Verdict.RETIRED, reason=RULE_OFF) for alert in ours]
             continue
         try:
-            frame = _judge(rule, tick, subjects=subjects, policy=policy)
-        except (MonitorError, ValueError, KeyError, TypeError) as error:
-            found.append(
-                Blindness(
-                    check=SYNC_FAILURES_CHECK,
-                    cause=f"evaluation_{rule}",
-                    detail=f"the rule {rule} failed: {type(error).__name__}: {error}",
-                )
-            )
-            continue
-        observations += [capped(each, policy=policy) for each in Observation.from_frame(frame)]
+            frame = _judge(rule, tick, ours, subjects=subjects, policy=policy)
+            observations += [capped(each, policy=policy) for each in Observation.from_frame(frame)]
+        except Exception as error:  # whatever it is, the other rules must go on, and somebody is told
+            log.exception("the rule %s failed", rule)
+            detail = f"the rule {rule} failed: {type(error).__name__}: {error}"
+            found.append(Blindness(check=SYNC_FAILURES_CHECK, cause=f"evaluation_{rule}", detail=detail))
+            observations += [
+                _said_of(alert, Verdict.NO_DATA, reason="the rule could not be evaluated") for alert in ours
+            ]
     if tick.scope is not None:
-        observations = [
-            each
-            for each in observations
-            if each.credential_id is not None and tick.scope(_subject_of(each, subjects=subjects))
-        ]
-    if tick.blindness:
+        scope = tick.scope
+        observations = [each for each in observations if scope(_subject_of(each, subjects=subjects))]
+    if in_doubt:
         observations = [without_evidence(each) for each in observations]
     if tick.scope is None:
         observations += judge_health(found, tick=tick, policy=policy)
-    return observations
+    return Judgement(observations=tuple(observations), blindness=tuple(found))
 
 
 def judge_nothing(
-    found: Blindness, *, open_alerts: Mapping[str, Alert], policy: Policy, as_of: datetime
-) -> list[Observation]:
+    found: Blindness,
+    *,
+    open_alerts: Mapping[str, Alert],
+    policy: Policy,
+    as_of: datetime,
+    scope: Callable[[Subject], bool] | None = None,
+) -> Judgement:
     """
     Return what is left to say when the source could not be read at all.
 
-    The cause of the blindness breaches, unless the rule is off; every open alert of the check gets NO_DATA, so that it
-    is frozen and marked stale. Nothing is CLEAR.
+    The cause of the blindness breaches, unless the rule is off or the run judges only some credentials; every open alert
+    that the run would have judged gets NO_DATA, so that it is frozen and marked stale. Nothing is CLEAR.
     """
-    rule = policy.rules.monitor_health
-    since = {
-        alert.identity["cause"]: alert.opened_at
+    reason = f"the source could not be read: {found.cause.replace('_', ' ')}"
+    frozen = [
+        _said_of(alert, Verdict.RETIRED, reason=RULE_OFF)
+        if policy.rules.named(alert.rule).mode is RuleMode.OFF
+        else _said_of(alert, Verdict.NO_DATA, reason=reason)
         for alert in open_alerts.values()
-        if alert.rule == "monitor_health" and alert.identity["check"] == found.check
-    }
-    told = (
-        []
-        if rule.mode is RuleMode.OFF
-        else [blind(found, policy=rule, as_of=as_of, blind_since=since.get(found.cause))]
-    )
-    return [
-        *told,
-        *(
-            _no_data(alert, reason=f"the source could not be read: {found.cause.replace('_', ' ')}")
-            for alert in open_alerts.values()
-            if alert.rule in TICK_RULES
-        ),
+        if alert.rule in TICK_RULES and (scope is None or scope(_subject_of(alert, subjects={})))
     ]
+    told: list[Observation] = []
+    if scope is None:
+        rule = policy.rules.monitor_health
+        since = {
+            alert.identity["cause"]: alert.opened_at
+            for alert in open_alerts.values()
+            if alert.rule == "monitor_health" and alert.identity["check"] == found.check
+        }
+        if rule.mode is not RuleMode.OFF:
+            told = [blind(found, policy=rule, as_of=as_of, blind_since=since.get(found.cause))]
+    return Judgement(observations=(*told, *frozen), blindness=(found,))
 
 
 def judge_health(found: Sequence[Blindness], *, tick: TickInput, policy: Policy) -> list[Observation]:
-    """Return a breach for each cause of blindness found, and a CLEAR for each open one that was not."""
+    """Return a breach for each cause of blindness found, and a CLEAR for each open one of the check that was not."""
     rule = policy.rules.monitor_health
-    if rule.mode is RuleMode.OFF:
-        return []
     ours = [alert for alert in tick.open_alerts.values() if alert.rule == "monitor_health"]
+    if rule.mode is RuleMode.OFF:
+        return [_said_of(alert, Verdict.RETIRED, reason=RULE_OFF) for alert in ours]
     since = {(alert.identity["check"], alert.identity["cause"]): alert.opened_at for alert in ours}
     once = {(each.check, each.cause): each for each in found}
     return [
@@ -157,11 +184,12 @@ def without_evidence(observation: Observation) -> Observation:
     return replace(observation, verdict=Verdict.NO_DATA, reason="the source cannot be trusted at the moment")
 
 
-def _no_data(alert: Alert, *, reason: str) -> Observation:
+def _said_of(alert: Alert, verdict: Verdict, *, reason: str) -> Observation:
+    """Return a verdict on an open alert that no frame speaks of, in the alert's own words."""
     return Observation(
         rule=alert.rule,
         identity=alert.identity,
-        verdict=Verdict.NO_DATA,
+        verdict=verdict,
         severity=alert.severity,
         title=alert.title,
         message=alert.message,
@@ -175,15 +203,16 @@ def _no_data(alert: Alert, *, reason: str) -> Observation:
     )
 
 
-def _judge(rule: str, tick: TickInput, *, subjects: Mapping[str, Subject], policy: Policy) -> pd.DataFrame:
-    ours = [alert.identity for alert in tick.open_alerts.values() if alert.rule == rule]
+def _judge(
+    rule: str, tick: TickInput, ours: Sequence[Alert], *, subjects: Mapping[str, Subject], policy: Policy
+) -> pd.DataFrame:
     if rule == "sync_failures":
         return judge_sync_failures(
             tick.runs,
             subjects=subjects,
             policy=policy.rules.sync_failures,
             as_of=tick.as_of,
-            open_credentials={identity["credential"] for identity in ours},
+            open_since={alert.identity["credential"]: _last_failure(alert) for alert in ours},
         )
     if rule == "consecutive_failures":
         return judge_consecutive_failures(
@@ -191,7 +220,9 @@ def _judge(rule: str, tick: TickInput, *, subjects: Mapping[str, Subject], polic
             subjects=subjects,
             policy=policy.rules.consecutive_failures,
             as_of=tick.as_of,
-            open_keys={(identity["credential"], identity["data_type"]) for identity in ours},
+            open_since={
+                (alert.identity["credential"], alert.identity["data_type"]): _last_failure(alert) for alert in ours
+            },
         )
     return judge_stuck_syncs(
         tick.runs,
@@ -199,16 +230,37 @@ def _judge(rule: str, tick: TickInput, *, subjects: Mapping[str, Subject], polic
         policy=policy.rules.stuck_sync,
         as_of=tick.as_of,
         open_lookback=policy.source.open_lookback,
-        open_keys={(identity["credential"], identity["sync"]) for identity in ours},
+        open_keys={(alert.identity["credential"], alert.identity["sync"]) for alert in ours},
         missing_sync_ids=tick.missing_sync_ids,
     )
 
 
-def _subject_of(observation: Observation, *, subjects: Mapping[str, Subject]) -> Subject:
-    credential_id = observation.credential_id or ""
+def _silence(tick: TickInput, *, policy: Policy) -> Blindness | None:
+    """Return whether rows stopped coming; only a run over everything can tell."""
+    if tick.scope is not None:
+        return None
+    try:
+        return silence_blindness(
+            tick.runs, check=SYNC_FAILURES_CHECK, timezone=policy.source.timezone, as_of=tick.as_of
+        )
+    except Exception as error:  # as for a rule: the others must go on
+        log.exception("the source's rhythm could not be judged")
+        return Blindness(
+            check=SYNC_FAILURES_CHECK, cause="evaluation_silence", detail=f"{type(error).__name__}: {error}"
+        )
+
+
+def _last_failure(alert: Alert) -> datetime | None:
+    """Return the last failure that an open alert knows of, from its evidence."""
+    known = alert.evidence.get("last_failed_at")
+    return datetime.fromisoformat(known) if isinstance(known, str) else None
+
+
+def _subject_of(spoken_of: Observation | Alert, *, subjects: Mapping[str, Subject]) -> Subject:
+    credential_id = spoken_of.credential_id or ""
     return subjects.get(credential_id) or Subject(
         credential_id=credential_id,
-        company_id=observation.company_id,
-        company_name=observation.company_name,
-        environment=observation.environment or "unknown",
+        company_id=spoken_of.company_id,
+        company_name=spoken_of.company_name,
+        environment=spoken_of.environment or "unknown",
     )

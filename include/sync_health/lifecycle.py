@@ -7,7 +7,7 @@ The life of an alert, from tick to tick.
     PENDING ─breach for long enough→ FIRING;  ─clear or band→ INACTIVE, never announced
     FIRING ─clear→ RECOVERING (or INACTIVE at once, where ``keep_firing_for`` is 0)
     RECOVERING ─breach→ FIRING, the same episode;  ─clear for long enough→ INACTIVE, closed as recovered
-    any open ─removed, expired→ INACTIVE, closed with that reason
+    any open ─removed, expired, retired→ INACTIVE, closed with that reason
     band, insufficient, no_data, error change nothing: they neither open nor close, and stop the clocks
 
 Timers round up to ticks: they are looked at only when there is something to judge.
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from include.sync_health.alerts import Alert, AlertEvent, AlertState, CloseReason, EventKind
+from include.sync_health.alerts import Alert, AlertEvent, AlertState, CloseReason, EventKind, NotifyReason
 from include.sync_health.observations import Observation, episode_of
 from include.sync_health.policy import Policy, RulePolicy
 from include.sync_health.verdicts import Verdict
@@ -27,7 +27,11 @@ from include.sync_health.verdicts import Verdict
 FREEZING = frozenset({Verdict.INSUFFICIENT, Verdict.NO_DATA, Verdict.ERROR})
 """Verdicts that say we cannot tell."""
 
-CLOSING = {Verdict.REMOVED: CloseReason.TARGET_REMOVED, Verdict.EXPIRED: CloseReason.EXPIRED}
+CLOSING = {
+    Verdict.REMOVED: CloseReason.TARGET_REMOVED,
+    Verdict.EXPIRED: CloseReason.EXPIRED,
+    Verdict.RETIRED: CloseReason.RULE_CHANGED,
+}
 """Verdicts that end an episode without evidence of recovery."""
 
 
@@ -191,7 +195,12 @@ def _described(alert: Alert, observation: Observation, *, as_of: datetime) -> Al
 
 
 def _opened(alert: Alert, *, as_of: datetime) -> Alert:
-    """Return the alert at the start of a new episode, of which nobody was told."""
+    """
+    Return the alert at the start of a new episode, of which nobody was told.
+
+    A channel that has yet to hear of the last episode's close still believes the alert open, and so it is: what it was
+    told stays, and it hears of the next close.
+    """
     return replace(
         alert,
         state=AlertState.FIRING,
@@ -202,7 +211,7 @@ def _opened(alert: Alert, *, as_of: datetime) -> Alert:
         closed_at=None,
         close_reason=None,
         flaps=0,
-        told={},
+        told={channel: told for channel, told in alert.told.items() if told.reason is not NotifyReason.CLOSED},
     )
 
 

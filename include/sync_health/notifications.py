@@ -137,6 +137,8 @@ def _verdicts_by_channel(
         if shadowed and told is None:
             continue
         reason = reason_to_notify(alert, told=told, repeat_after=policy.repeat[alert.severity], as_of=as_of)
+        if reason is NotifyReason.REPEAT and (shadowed or channel not in routed):
+            continue  # the policy no longer sends it there; only the close still goes
         if reason is not None:
             yield channel, reason, None
         elif alert.state is AlertState.INACTIVE and told is None and not closed_before:

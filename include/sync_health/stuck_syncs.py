@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 
 from include.sync_health.durations import describe
-from include.sync_health.failures import iso_utc, observation_frame
+from include.sync_health.failures import CREDENTIAL_REMOVED, iso_utc, observation_frame
 from include.sync_health.frames import RUN_COLUMNS, id_text, require_columns
 from include.sync_health.policy import StuckSyncPolicy
 from include.sync_health.subjects import Subject, unknown_subject
 from include.sync_health.verdicts import Severity, Verdict
 
 OPEN_STATUSES = ("pending", "running")
+ENDED_STATUSES = ("completed", "failed", "cancelled")
 
 SyncKey = tuple[str, str]
 """(credential id, sync id)."""
@@ -36,7 +37,7 @@ def judge_stuck_syncs(
 
     BREACH: open for more than ``open_for`` since ``started_at`` (exactly that long is not stuck), high past
     ``high_after``. A run that ended only after ``as_of`` was still open then, so that a late run sees what a timely one
-    saw. For open alerts: CLEAR when the row is finished, REMOVED when it is gone, EXPIRED when it has been open for
+    saw. For open alerts: CLEAR when the run has ended (`has_ended`), REMOVED when its row or credential is gone, EXPIRED when it has been open for
     longer than ``open_lookback``, which is as far back as runs are followed.
 
     Args:
@@ -64,9 +65,9 @@ def judge_stuck_syncs(
     abandoned = open_then & (age > open_lookback)
     stuck = open_then & ~abandoned & (age > policy.open_for)
     sync_text, credential_text = id_text(runs["sync_id"]), id_text(runs["credential_id"])
-    alerted = pd.Series(
-        [pair in set(open_keys) for pair in zip(credential_text, sync_text, strict=True)], index=runs.index, dtype=bool
-    )
+    pairs = pd.MultiIndex.from_arrays([credential_text, sync_text])
+    alerted = pd.Series(pairs.isin(list(open_keys)), index=runs.index, dtype=bool)
+    ended = has_ended(runs, as_of=as_of)
     kept = runs[stuck | alerted]
 
     rows = []
@@ -74,6 +75,8 @@ def judge_stuck_syncs(
     for index, run in zip(kept.index, kept.to_dict("records"), strict=True):
         key = (credential_text[index], sync_text[index])
         told.add(key)
+        if key[0] not in subjects and not alerted[index]:
+            continue  # its credential is gone: nobody to tell of
         subject = subjects.get(key[0]) or unknown_subject(key[0])
         row = _row(key, subject=subject, policy=policy)
         status = str(run["status"]) if str(run["status"]) in OPEN_STATUSES else "running"
@@ -81,13 +84,16 @@ def judge_stuck_syncs(
             "data_type": str(run["data_type"]),
             "message": (
                 f"ServiceTitan {run['data_type']} sync for {subject.label} ({subject.environment}) "
-                f"has been {status} for {describe(age[index].to_pytimedelta())}"
+                f"has been {status} for {_age_words(age[index])}"
             ),
-            "evidence": {"started_at": iso_utc(run["started_at"]), "open_seconds": int(age[index].total_seconds())},
+            "evidence": {"started_at": iso_utc(run["started_at"]), "open_seconds": _seconds(age[index])},
             "metadata": row["metadata"]
             | {"sync_id": key[1], "data_type": str(run["data_type"]), "started_at": iso_utc(run["started_at"])},
         }
-        if stuck[index]:
+        if key[0] not in subjects:
+            row["verdict"] = Verdict.REMOVED
+            row["reason"] = CREDENTIAL_REMOVED
+        elif stuck[index]:
             row["verdict"] = Verdict.BREACH
             row["reason"] = f"open for more than {describe(policy.open_for)}"
             if age[index] > policy.high_after:
@@ -95,12 +101,14 @@ def judge_stuck_syncs(
         elif abandoned[index]:
             row["verdict"] = Verdict.EXPIRED
             row["reason"] = f"open for longer than {describe(open_lookback)}, which is as far as runs are followed"
-        elif open_then[index]:
-            row["verdict"] = Verdict.BAND
-            row["reason"] = "open, but not for long enough"
-        else:
+        elif ended[index]:
             row["verdict"] = Verdict.CLEAR
             row["reason"] = f"the run ended as {run['status']} at {iso_utc(run['finished_at'])}"
+        else:
+            row["verdict"] = Verdict.BAND
+            row["reason"] = (
+                f"the run is {run['status']}, started at {iso_utc(run['started_at'])}: not known to have ended"
+            )
         rows.append(row)
 
     missing = set(missing_sync_ids)
@@ -129,6 +137,27 @@ def was_open(runs: pd.DataFrame, *, as_of: datetime) -> pd.Series:
     started = runs["started_at"] <= now
     unfinished = runs["finished_at"].isna() & runs["status"].isin(OPEN_STATUSES)
     return started & (unfinished | (runs["finished_at"] > now))
+
+
+def has_ended(runs: pd.DataFrame, *, as_of: datetime) -> pd.Series:
+    """
+    Return which runs are known to have ended by ``as_of``: a status that says so, and an end that can be true.
+
+    A row that still says running is no evidence, whatever its ``completed_at``; nor is an end before the start. A
+    completed one that lacks its ``completed_at`` has ended all the same.
+    """
+    status_says_so = runs["status"].isin(ENDED_STATUSES) | runs["is_cancelled"]
+    plausible = (runs["finished_at"] <= pd.Timestamp(as_of)) & (runs["finished_at"] >= runs["started_at"])
+    undated = (runs["status"] == "completed") & runs["finished_at"].isna()
+    return (status_says_so & plausible) | undated
+
+
+def _age_words(age: Any) -> str:
+    return "an unknown time" if pd.isna(age) else describe(age.to_pytimedelta())
+
+
+def _seconds(age: Any) -> int | None:
+    return None if pd.isna(age) else int(age.total_seconds())
 
 
 def _row(key: SyncKey, *, subject: Subject, policy: StuckSyncPolicy) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class Verdict(StrEnum):
     NO_DATA = "no_data"  # nothing to judge by
     ERROR = "error"  # the evaluation itself failed
     REMOVED = "removed"  # the target is gone: a credential or row deleted upstream
+    RETIRED = "retired"  # the rule is off: nobody looks any more
     EXPIRED = "expired"  # out of the horizon that we follow: closed without evidence of recovery
 
 

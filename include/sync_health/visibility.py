@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import pandas as pd
+
 from include.sync_health.durations import describe
 from include.sync_health.observations import Observation
 from include.sync_health.policy import MonitorHealthPolicy
@@ -110,8 +112,7 @@ def clock_blindness(
 
     Returns:
         ``no_rows`` when the table is empty; ``wrong_time_zone`` when the newest stamp leads the clock by
-        `SMALLEST_OFFSET` or more: PHP's zone lies east of ``timezone``. (A lag alone proves nothing: where syncs run on the hour, the newest
-        row is an hour old at every tick. `doctor` points at it.)
+        `SMALLEST_OFFSET` or more: PHP's zone lies east of ``timezone``. A lag is for `silence_blindness`, which knows the rhythm.
     """
     if newest_started_at is None:
         return Blindness(
@@ -130,6 +131,57 @@ def clock_blindness(
             ),
         )
     return None
+
+
+def silence_blindness(runs: pd.DataFrame, *, check: str, timezone: str, as_of: datetime) -> Blindness | None:
+    """
+    Return ``stale_source`` when rows stopped coming in a way that the week before `as_of` does not explain, or None.
+
+    A zone that lies west of ``timezone`` looks just like that: stamps that lag by whole hours. So does a replica that
+    stopped following, and a platform that fell silent. None of them is "all clear".
+
+    The lag of the newest start must exceed both `SHORTEST_SILENCE` and `GAP_FACTOR` times the longest gap between two
+    starts of the week (nights and weekends are such gaps), given at least `TELLING_STARTS` starts over a day or more.
+
+    Args:
+        runs: `RUN_COLUMNS`, of a week or more before ``as_of``.
+        check: the check that asks.
+        timezone: the policy's ``source.timezone``, for the words.
+        as_of: the instant judged; aware.
+    """
+    now = pd.Timestamp(as_of)
+    starts = runs["started_at"]
+    starts = starts[(starts <= now) & (starts > now - WEEK)].sort_values()
+    if len(starts) < TELLING_STARTS or starts.iloc[-1] - starts.iloc[0] < DAY:
+        return None
+    lag = now - starts.iloc[-1]
+    if lag <= max(SHORTEST_SILENCE, GAP_FACTOR * starts.diff().max()):
+        return None
+    hours = round(lag / HOUR)
+    zone = f"; if PHP's date.timezone is not {timezone}, set source.timezone (the lag is about {hours} h)"
+    return Blindness(
+        check=check,
+        cause="stale_source",
+        detail=(
+            f"no sync has started for {describe(lag.to_pytimedelta())}, longer than ever in the week before: the platform "
+            f"is silent, or what we read is not up to date{zone if abs(lag - hours * HOUR) <= MINUTES_OFF else ''}"
+        ),
+    )
+
+
+HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
+
+SHORTEST_SILENCE = timedelta(minutes=45)
+"""Zones differ by 30 minutes or more, nearly all by whole hours; less than this is too little to tell."""
+
+GAP_FACTOR = 3
+"""How many times the longest gap of the week a silence must last."""
+
+TELLING_STARTS = 50
+"""Fewer starts in the week tell nothing about its rhythm."""
+
+MINUTES_OFF = timedelta(minutes=15)
+"""How near to whole hours a lag must be for the words to point at the time zone first."""
 
 
 def open_causes_of(identities: Iterable[Mapping[str, str]], *, check: str) -> set[str]:

@@ -113,6 +113,21 @@ _DROP_IF_TOLD = """
 """
 
 
+# Dropped as superseded, unless the channel has heard of one of its episodes: then it is owed the rest.
+_DROP_SUPERSEDED = """
+    UPDATE monitoring.delivery AS over
+    SET status = 'not_sent', silent = 'superseded', lease_owner = NULL, lease_until = NULL, updated_at = %(now)s
+    WHERE id = %(id)s AND status = 'leased' AND lease_owner = %(owner)s
+      AND NOT EXISTS (
+          SELECT FROM monitoring.delivery AS sent
+          WHERE sent.channel = over.channel AND sent.status = 'sent' AND sent.fingerprints && over.fingerprints
+            AND EXISTS (
+                SELECT jsonb_array_elements(over.members) INTERSECT SELECT jsonb_array_elements(sent.members)
+            )
+      )
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedDelivery:
     """
@@ -278,6 +293,21 @@ def drop_if_told(conn: psycopg.Connection[Any], delivery_id: int, *, owner: str,
         StorageError: the schema is missing or the database unreachable.
     """
     return _mark(conn, _DROP_IF_TOLD, delivery_id, owner=owner, now=now)
+
+
+def drop_superseded(conn: psycopg.Connection[Any], delivery_id: int, *, owner: str, now: datetime) -> bool:
+    """
+    Drop a leased delivery whose episodes are all over and followed by new ones, if the channel never heard of them.
+
+    The new episodes have deliveries of their own.
+
+    Returns:
+        True when it is recorded as not sent (`SilentReason.SUPERSEDED`); False when it is still to be sent.
+
+    Raises:
+        StorageError: the schema is missing or the database unreachable.
+    """
+    return _mark(conn, _DROP_SUPERSEDED, delivery_id, owner=owner, now=now)
 
 
 def status_of(conn: psycopg.Connection[Any], *, key: str) -> DeliveryStatus | None:

@@ -28,6 +28,9 @@ DATA_TYPE_UNIT, CANCELLED_UNIT = 16, 256
 FINISHED_BADLY = ("failed", "cancelled")
 """Statuses whose rows count as finished even without ``completed_at``."""
 
+SANE_YEARS = "'1900-01-01' AND '2200-01-01'"
+"""Stamps outside, infinity among them, are no times: neither Python nor pandas can hold all that PostgreSQL can."""
+
 
 class SourceStatements:
     """
@@ -157,8 +160,7 @@ class SourceStatements:
         if not table.has(column):
             return sql.SQL("NULL::timestamptz")
         at = name if table.is_aware(column) else sql.SQL("({} AT TIME ZONE %(zone)s::text)").format(name)
-        # Infinity and other years that neither Python nor pandas can hold must not blind us: they are no times.
-        return sql.SQL("CASE WHEN {} BETWEEN '1900-01-01' AND '2200-01-01' THEN {} END").format(name, at)
+        return sql.SQL("CASE WHEN {} BETWEEN {} THEN {} END").format(name, sql.SQL(SANE_YEARS), at)
 
     @cached_property
     def _plausible(self) -> sql.Composed:
@@ -199,14 +201,14 @@ class SourceStatements:
     @cached_property
     def _run_arrays(self) -> sql.Composed:
         runs = self._shape.runs
-        started, completed = self._time("started_at"), self._time("completed_at")
+        started, completed = self._sane_time("started_at"), self._sane_time("completed_at")
         late = sql.SQL("coalesce({}, {}, 'infinity')").format(
-            self._time("updated_at") if runs.has("updated_at") else sql.SQL("NULL"), started
+            self._sane_time("updated_at") if runs.has("updated_at") else sql.SQL("NULL"), started
         )
         return sql.SQL(
             "SELECT array_agg({id}), array_agg({credential}), array_agg(({code})::int2),"
             " array_agg(coalesce({started}, 'infinity')), array_agg(coalesce({completed}, 'infinity')),"
-            " array_agg({late}) FILTER (WHERE completed_at IS NULL AND status::text IN ({badly})),"
+            " array_agg({late}) FILTER (WHERE (completed_at BETWEEN {sane}) IS NOT TRUE AND status::text IN ({badly})),"
             " json_agg(left(error_message::text, {limit})) FILTER (WHERE status::text = 'failed') FROM {table}"
         ).format(
             id=self._key("id"),
@@ -215,6 +217,7 @@ class SourceStatements:
             started=started,
             completed=completed,
             late=late,
+            sane=sql.SQL(SANE_YEARS),
             badly=sql.SQL(", ").join(sql.Literal(status) for status in FINISHED_BADLY),
             limit=sql.SQL(str(ERROR_TEXT_LIMIT)),
             table=self._table,
@@ -237,6 +240,10 @@ class SourceStatements:
     def _by_keys(self) -> sql.Composed:
         kind = "int8" if self._shape.run_key == "integer" else "uuid"
         return sql.SQL("id = ANY (%(keys)s::{}[])").format(sql.SQL(kind))
+
+    def _sane_time(self, column: str) -> sql.Composed:
+        name = sql.Identifier(column)
+        return sql.SQL("CASE WHEN {} BETWEEN {} THEN {} END").format(name, sql.SQL(SANE_YEARS), self._time(column))
 
     def _time(self, column: str) -> sql.Composable:
         return instant(column, is_aware=self._shape.runs.is_aware(column), zone=self._zone)

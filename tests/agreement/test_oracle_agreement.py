@@ -65,7 +65,8 @@ class Source:
     def judged(self, as_of: datetime) -> list[Observation]:
         """Read and judge, as `check` does."""
         read, credentials = read_source(self.dsn, policy=self.policy, as_of=as_of, filters=RunFilters())
-        return judge_tick(TickInput(runs=read.runs, credentials=credentials, as_of=as_of), policy=self.policy)
+        judgement = judge_tick(TickInput(runs=read.runs, credentials=credentials, as_of=as_of), policy=self.policy)
+        return list(judgement.observations)
 
 
 @pytest.fixture(params=WORLDS, ids=lambda world: f"{world[0]} in {world[1]}")

@@ -85,4 +85,14 @@ def test_the_15_minute_dag_has_windows_of_15_minutes(dags: dict[str, Any]) -> No
     timetable = dags["servicetitan_sync_failures"].timetable
     assert type(timetable).__name__ == "CronDataIntervalTimetable"
     assert timetable.expression == "*/15 * * * *"
-    assert dags["servicetitan_sync_failures"].dagrun_timeout < timedelta(minutes=15)
+
+
+def test_a_run_that_hangs_still_reaches_its_last_task(dags: dict[str, Any]) -> None:
+    """All tries of the longest path end before the run does: else `conclude` would be skipped, and nobody told."""
+    for dag in dags.values():
+        longest = {
+            task.task_id: task.execution_timeout * (task.retries + 1) + task.retry_delay * task.retries
+            for task in dag.tasks
+        }
+        path = ["evaluate", "due_slack", "drain_slack", "conclude"]
+        assert sum((longest[name] for name in path), timedelta(0)) < dag.dagrun_timeout

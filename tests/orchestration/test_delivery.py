@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pytest_httpserver import HTTPServer
 
 from include.orchestration.delivery import FIRST_BACKOFF, LEASE, LONGEST_BACKOFF, retry_pause
 from include.warehouse import outbox
-from tests.orchestration.monitored_world import NOON, MonitoredWorld, monitored_world
+from tests.orchestration.monitored_world import (
+    NOON,
+    MonitoredWorld,
+    mail_connection,
+    monitored_world,
+    slack_connection,
+)
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 SLACK, MAIL = "slack:#servicetitan-alerts", "email:ops@example.com"
@@ -43,6 +51,8 @@ def status_of(world: MonitoredWorld, channel: str) -> str:
         pytest.param({"error": "is_archived"}, "is_archived", id="an archived channel"),
         pytest.param({"error": "internal_error"}, "internal_error", id="Slack's own trouble"),
         pytest.param({"retry_after": 600}, "ratelimited", id="a rate limit of ten minutes"),
+        pytest.param({"status": 200, "error": "<html>"}, "bad_answer", id="an answer that is not Slack's"),
+        pytest.param({"status": 502, "error": "<html>"}, "http_502", id="a proxy's answer"),
     ],
 )
 def test_what_slack_refuses_stays_due_and_arrives_once_when_it_answers(
@@ -166,6 +176,115 @@ def test_what_recovered_before_it_could_be_told_is_one_message(world: MonitoredW
     ]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param("", id="an empty body"),
+        pytest.param("[]", id="JSON that is no object"),
+        pytest.param('{"ok": true}', id="ok without a ts"),
+        pytest.param("<html>Welcome</html>", id="a page of a captive portal"),
+    ],
+)
+def test_an_answer_that_is_not_slacks_is_in_doubt(
+    world: MonitoredWorld, monkeypatch: pytest.MonkeyPatch, httpserver: HTTPServer, answer: str
+) -> None:
+    """It may have been posted: told again later, and marked; nothing crashes, and nothing of the body is kept."""
+    httpserver.expect_request("/api/chat.postMessage").respond_with_data(answer, content_type="application/json")
+    connection = {"conn_type": "slack", "password": "xoxb-t", "extra": {"base_url": httpserver.url_for("/api/")}}
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_ALERTS", json.dumps(connection))
+    world.drain(NOON + MINUTE)
+
+    (row,) = world.rows("SELECT * FROM monitoring.delivery WHERE channel = %s", SLACK)
+    assert (row["status"], row["possible_repeat"]) == ("pending", True)
+    assert "Welcome" not in row["last_error"]
+    assert len(world.subjects()) == 1
+
+
+def test_a_message_that_alone_is_refused_does_not_hold_up_the_others(world: MonitoredWorld) -> None:
+    """A spam filter that dislikes one text."""
+    for number in range(3):
+        company = world.hub.add_company(f"Company {number}")
+        credential = world.hub.add_credential(company)
+        world.hub.add_run(credential, status="running", started_at=NOON - 90 * MINUTE)
+    world.tick(NOON + 15 * MINUTE)
+    world.mail.fail_next("refuse_content")
+    world.drain(NOON + 16 * MINUTE)
+
+    assert len(world.subjects()) == 3
+    world.drain(NOON + HOUR)
+    assert len(world.subjects()) == 4
+
+
+def test_retry_after_of_nothing_is_no_busy_loop(world: MonitoredWorld) -> None:
+    """At least a second each, and no longer than a drain is patient."""
+    world.slack.fail_next(retry_after=0, times=1_000)
+    world.drain(NOON + MINUTE)
+
+    assert set(world.waits) == {1.0}
+    assert len(world.waits) <= 45
+    assert status_of(world, SLACK) == "pending"
+
+
+def test_an_episode_that_was_never_told_and_is_followed_by_another_is_left_out(world: MonitoredWorld) -> None:
+    """Slack was away; what it hears is the episode that is open."""
+    world.slack.fail_next(status=500)
+    world.fail_three_times(world.credential, before=NOON + 15 * MINUTE)
+    world.tick(NOON + 15 * MINUTE)
+    world.drain(NOON + 16 * MINUTE)
+    world.succeed(world.credential, at=NOON + 80 * MINUTE)
+    world.tick(NOON + 90 * MINUTE)
+    world.fail_three_times(world.credential, before=NOON + 105 * MINUTE)
+    world.tick(NOON + 105 * MINUTE)
+    world.drain(NOON + 180 * MINUTE)
+
+    told = [text for text in world.slack_texts() if "times in" in text]
+    assert len(told) == 2  # one per rule, both of the second episode
+    silent = world.rows(
+        "SELECT DISTINCT silent FROM monitoring.delivery WHERE channel = %s AND silent IS NOT NULL", SLACK
+    )
+    assert [row["silent"] for row in silent] == ["superseded"]
+
+
+def test_a_surprise_in_a_sender_leaves_no_lease_and_no_token_behind(
+    world: MonitoredWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A token with a line break in it is refused by Python's HTTP client, with the token in the error's text."""
+    connection = json.loads(slack_connection(world.slack))
+    connection["password"] = "xoxb-123456789012-SECRET\nPART"
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_ALERTS", json.dumps(connection))
+    world.drain(NOON + MINUTE)
+
+    (row,) = world.rows("SELECT * FROM monitoring.delivery WHERE channel = %s", SLACK)
+    assert row["status"] == "pending"
+    assert "SECRET" not in row["last_error"] + caplog.text
+
+
+@pytest.mark.parametrize("sender", ["monitor", "mönitor@exämple.com", ""])
+def test_a_wrong_sender_address_is_one_clear_error(
+    world: MonitoredWorld, monkeypatch: pytest.MonkeyPatch, sender: str
+) -> None:
+    """It names the connection's field."""
+    connection = json.loads(mail_connection(world.mail))
+    connection["extra"]["from_email"] = sender
+    monkeypatch.setenv("AIRFLOW_CONN_ALERT_EMAIL", json.dumps(connection))
+    world.drain(NOON + MINUTE)
+
+    (row,) = world.rows("SELECT * FROM monitoring.delivery WHERE channel = %s", MAIL)
+    assert row["status"] == "pending"
+    assert "from_email" in row["last_error"]
+
+
+def test_old_news_that_is_over_is_not_sent(world: MonitoredWorld) -> None:
+    """A channel that nobody configured for two days hears what is open, and not what was."""
+    ((stuck, _),) = world.hub.open_runs()
+    world.hub.finish_run(stuck, at=NOON + 10 * MINUTE)
+    world.tick(NOON + 15 * MINUTE)
+    world.drain(NOON + timedelta(days=2))
+
+    assert world.slack_texts() == []
+    assert {row["status"] for row in world.rows("SELECT status FROM monitoring.delivery")} == {"dead"}
+
+
 def test_a_message_that_could_not_be_delivered_for_a_day_is_dead(world: MonitoredWorld) -> None:
     """And stays in the ledger with its reason."""
     world.slack.fail_next(error="invalid_auth", times=200)
@@ -217,4 +336,7 @@ def test_pauses_grow_to_a_cap_and_are_never_all_the_same() -> None:
     assert FIRST_BACKOFF * 0.75 <= pauses[0] <= FIRST_BACKOFF
     assert all(LONGEST_BACKOFF * 0.75 <= pause <= LONGEST_BACKOFF for pause in pauses[6:])
     assert retry_pause(9, retry_after=3.0) == timedelta(seconds=3)
+    assert retry_pause(9, retry_after=-5.0) == timedelta(seconds=1)
+    assert retry_pause(9, retry_after=1e15) == timedelta(hours=1)
+    assert retry_pause(1, retry_after=float("nan")) <= FIRST_BACKOFF
     assert len({retry_pause(20, retry_after=None) for _ in range(10)}) > 1

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from include.sync_health.errors import RequestError, SourceError
-from tests.orchestration.monitored_world import NOON, TICK, MonitoredWorld, monitored_world
+from tests.orchestration.monitored_world import NOON, TICK, MonitoredWorld, connection_of, monitored_world
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
@@ -235,6 +235,117 @@ def test_an_empty_source_is_not_all_clear(world: MonitoredWorld) -> None:
     assert world.tick_and_drain(NOON)["blind"] == "no_rows"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("completed_at = 'infinity'", id="an end that is infinite"),
+        pytest.param(
+            "completed_at = '294276-01-01', started_at = '-infinity'", id="stamps beyond what Python can hold"
+        ),
+        pytest.param("error_message = repeat(E'\\u202e<!channel>', 100000), data_type = 'x'", id="a huge hostile text"),
+    ],
+)
+def test_one_odd_row_silences_nothing(world: MonitoredWorld, change: str) -> None:
+    """The other failures are told as ever."""
+    other = int(world.hub.add_credential(world.hub.add_company("Best Plumbing")))
+    world.fail_three_times(world.credential, before=NOON)
+    world.fail_three_times(other, before=NOON)
+    with psycopg.connect(world.source_dsn, autocommit=True) as conn:
+        conn.execute(
+            f"UPDATE servicetitan_sync_logs SET {change} WHERE id = (SELECT max(id) FROM servicetitan_sync_logs)"
+        )
+    outcome = world.tick_and_drain(NOON)
+
+    assert outcome["blind"] is None
+    assert sum("Acme Heating" in text for text in world.slack_texts()) == 2
+
+
+def test_what_the_reader_cannot_digest_is_an_alert(world: MonitoredWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A surprise in the reader is told, not only logged."""
+    world.fail_three_times(world.credential, before=NOON)
+    world.tick_and_drain(NOON)
+
+    def surprise(*_: object, **__: object) -> None:
+        raise ValueError("an array that nobody expected")
+
+    monkeypatch.setattr("include.orchestration.evaluation.read_source", surprise)
+    outcome = world.tick_and_drain(NOON + TICK)
+    assert (outcome["blind"], outcome["closed"]) == ("invalid", 0)
+    assert "Monitor Cannot See" in world.slack_texts()[-1]
+
+
+def test_a_filtered_run_that_is_blind_moves_only_what_it_would_have_judged(world: MonitoredWorld) -> None:
+    """The other credential's alert is not even marked stale, and nobody is told; the run itself says so."""
+    other = int(world.hub.add_credential(world.hub.add_company("Best Plumbing")))
+    for credential in (world.credential, other):
+        world.fail_three_times(credential, before=NOON)
+    world.tick_and_drain(NOON)
+    with psycopg.connect(world.source_dsn, autocommit=True) as conn:
+        conn.execute("ALTER TABLE servicetitan_sync_logs RENAME TO gone")
+    outcome = world.tick_and_drain(NOON + TICK, credential=str(world.credential))
+
+    assert outcome["blind"] == "missing_table"
+    assert len(world.slack_texts()) == 4
+    stale = world.rows("SELECT credential_id FROM monitoring.alert WHERE stale_since IS NOT NULL")
+    assert {row["credential_id"] for row in stale} == {str(world.credential)}
+
+
+def test_a_rule_that_is_switched_off_closes_its_alerts_and_says_why(world: MonitoredWorld) -> None:
+    """Nobody is left with an alert that never ends."""
+    world.fail_three_times(world.credential, before=NOON)
+    world.tick_and_drain(NOON)
+    world.overlay.write_text(world.overlay.read_text() + "  consecutive_failures: {mode: off}\n")
+    world.tick_and_drain(NOON + TICK)
+
+    rows = world.rows("SELECT rule, state, close_reason FROM monitoring.alert ORDER BY rule")
+    assert [(row["rule"], row["state"], row["close_reason"]) for row in rows] == [
+        ("consecutive_failures", "inactive", "rule_changed"),
+        ("sync_failures", "firing", None),
+    ]
+    assert len(world.slack_texts()) == 3
+
+
+def test_a_garbled_connection_of_one_channel_does_not_stop_the_other(
+    world: MonitoredWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A token pasted where a connection belongs: told in the log without the token."""
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_ALERTS", "xoxb-123456789012-abcdefABCDEF123456")
+    world.fail_three_times(world.credential, before=NOON)
+    outcome = world.tick_and_drain(NOON)
+
+    assert outcome["not_sent"] == {"not_configured": 2}
+    assert len(world.subjects()) == 2
+    assert "slack_alerts" in caplog.text
+    assert "abcdefABCDEF" not in caplog.text
+
+
+def test_a_wrong_policy_file_does_not_hide_where_our_schema_is(
+    world: MonitoredWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last good policy is kept behind a connection that the wrong file still names."""
+    monkeypatch.setenv("AIRFLOW_CONN_OUR_OWN_DB", connection_of(world.monitoring_dsn))
+    monkeypatch.delenv("AIRFLOW_CONN_MONITORING_DB")
+    world.overlay.write_text("storage: {connection: our_own_db}\n" + world.overlay.read_text())
+    world.tick_and_drain(NOON)
+    world.overlay.write_text(world.overlay.read_text() + "rulez: {}\n")
+    world.tick_and_drain(NOON + TICK)
+
+    assert "rulez" in world.slack_texts()[-1]
+
+
+def test_a_clock_that_was_once_ahead_is_told(world: MonitoredWorld) -> None:
+    """Alerts judged in the future are no-ops until then: somebody has to know."""
+    world.fail_three_times(world.credential, before=NOON + timedelta(days=20))
+    world.tick_and_drain(NOON + timedelta(days=20))
+    for minutes in (9, 6, 3):
+        world.succeed(world.credential, at=NOON - minutes * MINUTE)
+    with psycopg.connect(world.source_dsn, autocommit=True) as conn:
+        conn.execute("DELETE FROM servicetitan_sync_logs WHERE status = 'failed'")
+    world.tick_and_drain(NOON)
+
+    assert "the clock was once ahead" in world.slack_texts()[-1]
+
+
 def test_a_wrong_policy_file_is_told_and_the_last_good_one_stays_in_force(world: MonitoredWorld) -> None:
     """Once; and closed when it is right again."""
     world.tick_and_drain(NOON)
@@ -305,6 +416,10 @@ STEPS = [
 """What an evaluation goes through, in order; the last one runs after the commit."""
 
 
+class WorkerDied(BaseException):
+    """What no code of ours may catch."""
+
+
 @pytest.mark.parametrize("place", STEPS, ids=lambda place: place.rpartition(".")[2])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_at_any_step_and_a_retry_lose_and_double_nothing(world: MonitoredWorld, place: str, when: str) -> None:
@@ -316,11 +431,11 @@ def test_a_crash_at_any_step_and_a_retry_lose_and_double_nothing(world: Monitore
     def dying(*args: object, **options: object) -> None:
         if when == "after":
             original(*args, **options)
-        raise SystemError("the worker died")
+        raise WorkerDied
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(place, dying)
-        with pytest.raises(SystemError):
+        with pytest.raises(WorkerDied):
             world.tick(NOON)
     world.tick_and_drain(NOON)
     world.tick_and_drain(NOON + TICK)

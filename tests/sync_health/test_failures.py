@@ -125,6 +125,15 @@ def test_the_storys_words_and_metadata() -> None:
     assert found["severity"] == "high"
 
 
+def test_a_credential_without_a_row_is_not_judged() -> None:
+    """Where upstream deletes a credential and leaves its runs, nobody is left to tell of."""
+    rows = [run(n, "failed", SECOND) for n in range(3)]
+
+    judged = judge_sync_failures(runs_frame(rows), subjects={}, policy=SyncFailuresPolicy(), as_of=AS_OF)
+
+    assert judged.empty
+
+
 def test_cancelled_runs_count_where_the_policy_says_so() -> None:
     """The story's literal behaviour."""
     rows = [run(n, "failed", SECOND, error_message="Sync cancelled by user") for n in range(3)]
@@ -146,10 +155,28 @@ def test_cancelled_runs_count_where_the_policy_says_so() -> None:
 def test_open_alerts_are_judged_without_runs(subjects: dict, verdict: str) -> None:
     """Silence is no evidence."""
     judged = judge_sync_failures(
-        runs_frame([]), subjects=subjects, policy=SyncFailuresPolicy(), as_of=AS_OF, open_credentials={"1"}
+        runs_frame([]), subjects=subjects, policy=SyncFailuresPolicy(), as_of=AS_OF, open_since={"1": None}
     )
 
     assert list(judged["verdict"]) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("success", "verdict"),
+    [
+        pytest.param(
+            run(1, "completed", 3 * HOUR), "band", id="a success before the failures that were told proves nothing"
+        ),
+        pytest.param(run(1, "completed", HOUR), "clear", id="one since them does"),
+        pytest.param(run(1, "completed", 2 * HOUR), "clear", id="so does a failure corrected in place"),
+    ],
+)
+def test_recovery_needs_a_success_since_the_failures_that_were_told(success: Row, verdict: str) -> None:
+    """Their rows may have been deleted or restated upstream."""
+    known = AS_OF - 2 * HOUR
+
+    assert list(in_an_hour(success, open_since={"1": known})["verdict"]) == [verdict]
+    assert list(in_a_row(success, open_since={("1", "invoices"): known})["verdict"]) == [verdict]
 
 
 @pytest.mark.parametrize(

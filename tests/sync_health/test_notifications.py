@@ -150,24 +150,55 @@ def test_a_close_reaches_whoever_was_told_whatever_the_routes_say_now() -> None:
 
 @given(history=histories(ticks=30), mute=st.sets(st.integers(0, 29)))
 def test_whatever_happens_first_and_closed_pair_up(history: list[Mapping[str, Verdict]], mute: set[int]) -> None:
-    """No close without a first, one first and at most one close per episode and channel; all closed is all told."""
+    """To each channel openings and closes alternate, and what was said last is what is true."""
     world = World(policy=with_timers(keep_firing_for=TICK))
-    told: dict[tuple[str, object], list[str]] = {}
+    told: dict[tuple[str, str], list[str]] = {}
     for number, verdicts in enumerate([*history, {}]):
         observations = [saw(verdict, credential=name) for name, verdict in verdicts.items()]
-        for delivery in world.tick(
-            T0 + number * TICK, *observations, may_notify=number not in mute or number == len(history)
-        ):
+        may_notify = number not in mute or number == len(history)
+        for delivery in world.tick(T0 + number * TICK, *observations, may_notify=may_notify):
             for member in delivery.members:
                 if delivery.reason is not None:
-                    told.setdefault((delivery.channel, member.episode_id), []).append(str(delivery.reason))
+                    told.setdefault((delivery.channel, member.fingerprint), []).append(str(delivery.reason))
 
-    open_episodes = {alert.episode_id for alert in world.alerts.values() if alert.state.is_open}
-    for (_, episode), reasons in told.items():
-        assert reasons[0] == "first"
-        assert reasons.count("first") == 1
-        assert reasons.count("closed") == (0 if episode in open_episodes else 1)
-        assert "closed" not in reasons[:-1]
+    still_open = {fingerprint for fingerprint, alert in world.alerts.items() if alert.state.is_open}
+    for (_, fingerprint), reasons in told.items():
+        said = ["first", "closed"] * len(reasons)
+        assert reasons == said[: len(reasons)]
+        assert (reasons[-1] == "first") == (fingerprint in still_open)
+
+
+def test_a_close_that_was_owed_when_it_broke_again_is_told_with_the_next() -> None:
+    """The channel still believes it open, and so it is: no second opening, one close."""
+    world = World(policy=with_timers())
+    assert world.sent(world.tick(T0, saw(B))) == ["first"]
+    assert world.sent(world.tick(T0 + TICK, saw(C), may_notify=False)) == []
+    assert world.sent(world.tick(T0 + 2 * TICK, saw(B))) == []
+    assert world.sent(world.tick(T0 + 3 * TICK, saw(C))) == ["closed"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"routes": ()}, id="a route that was taken away"),
+        pytest.param(
+            {
+                "rules": RulePolicies(
+                    sync_failures=SyncFailuresPolicy(mode=RuleMode.SHADOW, keep_firing_for=timedelta(0))
+                )
+            },
+            id="a rule put in shadow",
+        ),
+    ],
+)
+def test_what_the_policy_no_longer_sends_is_not_repeated_but_its_close_is_told(change: Mapping[str, object]) -> None:
+    """Nobody is left with an alert that never ends."""
+    world = World(policy=with_timers())
+    world.tick(T0, saw(B))
+    world.policy = replace(world.policy, **change)  # type: ignore[arg-type]
+
+    assert world.sent(world.tick(T0 + 13 * HOUR, saw(B))) == []
+    assert world.sent(world.tick(T0 + 50 * HOUR, saw(C))) == ["closed"]
 
 
 def test_two_states_of_one_alert_never_share_a_key() -> None:

@@ -83,6 +83,15 @@ def test_how_long_is_stuck(run: Row, expected: list[tuple[str, str]]) -> None:
         pytest.param([], [], "no_data", id="its row was not read"),
         pytest.param([row(31 * DAY)], [], "expired", id="abandoned"),
         pytest.param([row(HOUR)], [], "band", id="restarted, and not stuck yet"),
+        pytest.param([row(3 * HOUR, status="unknown")], [], "band", id="a status that we do not know proves nothing"),
+        pytest.param(
+            [row(3 * HOUR, ended_at=AS_OF - SECOND)], [], "band", id="an end on a row that still says running neither"
+        ),
+        pytest.param(
+            [row(3 * HOUR, status="completed", ended_at=AS_OF - 4 * HOUR)], [], "band", id="nor an end before the start"
+        ),
+        pytest.param([row(3 * HOUR, status="completed")], [], "clear", id="completed, if without a time"),
+        pytest.param([row(-DAY)], [], "band", id="a start that has moved to the future"),
     ],
 )
 def test_how_an_open_alert_ends(rows: list[Row], missing: list[str], verdict: str) -> None:
@@ -90,6 +99,23 @@ def test_how_an_open_alert_ends(rows: list[Row], missing: list[str], verdict: st
     found = judged(*rows, open_keys={("1", "7")}, missing_sync_ids=missing)
 
     assert list(found["verdict"]) == [verdict]
+
+
+def test_a_row_without_a_start_is_no_crash() -> None:
+    """Its alert stays as it is."""
+    frame = runs_frame([row(3 * HOUR)])
+    frame["started_at"] = pd.Series([pd.NaT], dtype="datetime64[us, UTC]")
+
+    found = judge_stuck_syncs(
+        frame,
+        subjects=SUBJECTS,
+        policy=StuckSyncPolicy(),
+        as_of=AS_OF,
+        open_lookback=30 * DAY,
+        open_keys={("1", "7")},
+    )
+
+    assert list(found["verdict"]) == ["band"]
 
 
 def test_words() -> None:

@@ -82,7 +82,7 @@ STATEMENTS = (
         channel         text NOT NULL,
         reason          text CHECK (reason IN ('first', 'repeat', 'closed', 'test')),
         silent          text CHECK (silent IN (
-            'no_route', 'shadow', 'already_told', 'never_told', 'not_configured', 'notify_never'
+            'no_route', 'shadow', 'already_told', 'superseded', 'never_told', 'not_configured', 'notify_never'
         )),
         members         jsonb NOT NULL,
         fingerprints    text[] NOT NULL,
