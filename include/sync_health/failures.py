@@ -286,22 +286,36 @@ def utc_words(instant: Any) -> str:
 
 def _failure_evidence(failures: pd.DataFrame) -> Mapping[str, dict[str, Any]]:
     """Return, per credential, what its failed runs have in common; ``failures`` is oldest first."""
-    classified = failures.join(classify_messages(failures["error_message"]))
-    found: dict[str, dict[str, Any]] = {}
-    for credential, group in classified.groupby("credential", sort=False):
-        classes = group["error_class"].astype(str).value_counts()
-        # The commonest class speaks for the alert; among equals, the most recent one.
-        commonest = set(classes[classes == classes.max()].index)
-        speaking = group[group["error_class"].astype(str).isin(commonest)].iloc[-1]
-        found[str(credential)] = {
-            "latest_error": _error_text(group["error_message"].iloc[-1]),
-            "first_failed_at": iso_utc(group["finished_at"].iloc[0]),
-            "last_failed_at": iso_utc(group["finished_at"].iloc[-1]),
-            "classes": {str(name): int(count) for name, count in sorted(classes.items())},
-            "error_class": speaking["error_class"],
-            "cause": speaking["cause"],
+    classified = failures.reset_index(drop=True).join(
+        classify_messages(failures["error_message"].reset_index(drop=True))
+    )
+    classified["position"] = classified.index
+    by_credential = classified.groupby("credential")["position"].agg(["min", "max"])
+    # The commonest class speaks for the alert; among equals, the most recent one.
+    by_class = (
+        classified.assign(error_class=classified["error_class"].astype(str))
+        .groupby(["credential", "error_class"])["position"]
+        .agg(["size", "max"])
+        .reset_index()
+        .sort_values(["credential", "size", "max"])
+    )
+    speaking = by_class.drop_duplicates("credential", keep="last").set_index("credential")["max"].to_dict()
+    classes: dict[str, dict[str, int]] = {}
+    for credential, name, size in zip(by_class["credential"], by_class["error_class"], by_class["size"], strict=True):
+        classes.setdefault(credential, {})[name] = int(size)
+    columns = ("error_message", "finished_at", "error_class", "cause")
+    messages, ends, error_classes, causes = (classified[column].tolist() for column in columns)
+    return {
+        credential: {
+            "latest_error": _error_text(messages[last]),
+            "first_failed_at": iso_utc(ends[first]),
+            "last_failed_at": iso_utc(ends[last]),
+            "classes": dict(sorted(classes[credential].items())),
+            "error_class": error_classes[speaking[credential]],
+            "cause": causes[speaking[credential]],
         }
-    return found
+        for credential, first, last in by_credential.itertuples(name=None)
+    }
 
 
 def _is_older(success: Any, failure: datetime | None) -> bool:
