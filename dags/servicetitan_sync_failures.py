@@ -40,11 +40,11 @@ PARAMS = {
         description="Judge these credential ids only, separated by commas, such as 42, 43. Empty: all of them.",
     ),
     "environment": Param(
-        None,
-        type=["null", "string"],
-        enum=[None, "production", "integration"],
+        "all",
+        type="string",
+        enum=["all", "production", "integration"],
         title="Environment",
-        description="Judge this environment only. Empty: both.",
+        description="Judge this environment only.",
     ),
     "window_end": Param(
         None,
@@ -52,7 +52,8 @@ PARAMS = {
         format="date-time",
         title="End of the window",
         description=(
-            "Judge as of this instant, such as 2026-03-01T12:00:00Z. Empty: the end of the scheduled interval, or now."
+            "Judge as of this instant, such as 2026-03-01T12:00:00Z. Empty: the logical date of a run by hand, or the end "
+            "of a scheduled interval."
         ),
     ),
     "notify": Param(

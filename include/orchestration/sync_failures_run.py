@@ -21,7 +21,7 @@ from include.sync_health.windows import RunMode, resolve_window, run_mode
 
 log = logging.getLogger("servicetitan.sync_failures")
 
-ENVIRONMENTS = ("production", "integration")
+ENVIRONMENTS = ("all", "production", "integration")
 NOTIFY = ("auto", "never")
 
 
@@ -34,17 +34,20 @@ class RunFacts:
     run_after: datetime
     is_backfill: bool
     last_try: bool
+    by_hand_at: datetime | None = None  # the logical date of a run by hand
 
 
 def facts_of(context: Any) -> RunFacts:
     """Return the facts of a run from a task's context."""
     dag_run, ti = context["dag_run"], context["ti"]
+    run_type = str(getattr(dag_run.run_type, "value", dag_run.run_type))
     return RunFacts(
         params=dict(context["params"]),
         interval=(dag_run.data_interval_start, dag_run.data_interval_end),
         run_after=dag_run.run_after,
-        is_backfill=str(getattr(dag_run.run_type, "value", dag_run.run_type)) == "backfill",
+        is_backfill=run_type == "backfill",
         last_try=ti.try_number > ti.max_tries,
+        by_hand_at=dag_run.logical_date if run_type == "manual" else None,
     )
 
 
@@ -90,6 +93,7 @@ def evaluate(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]:
         interval=facts.interval,
         run_after=facts.run_after,
         usual_length=TICK,
+        by_hand_at=facts.by_hand_at,
     )
     storage = postgres_conninfo(storage_connection())
     in_force = policy_in_force(storage_conninfo=storage, now=now)

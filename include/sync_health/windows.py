@@ -37,13 +37,24 @@ def resolve_window(
     interval: tuple[datetime | None, datetime | None],
     run_after: datetime,
     usual_length: timedelta,
+    by_hand_at: datetime | None = None,
 ) -> Window:
     """
     Return the window of a run, from the first of these that there is.
 
     1. the Param ``window_end`` (ISO 8601 with an offset or ``Z``), with the usual length before it;
-    2. the data interval, if it is not empty (scheduled and backfill runs);
-    3. ``run_after`` as it stands, unfloored, with the usual length before it (a run by hand).
+    2. ``by_hand_at``, unfloored, where the data interval is only what Airflow inferred from it;
+    3. the data interval, if it is not empty (scheduled and backfill runs, and one by hand that names its interval);
+    4. ``run_after`` as it stands, unfloored, with the usual length before it (a run by hand without a logical date).
+
+    Args:
+        window_end: the Param.
+        interval: the run's data interval; aware.
+        run_after: when the run was due; aware.
+        usual_length: of the check's windows.
+        by_hand_at: the logical date of a run by hand; None for any other. The UI fills it in with the present moment and
+            Airflow infers the last whole interval before it, which the scheduled run has judged already: whoever
+            presses the button means now.
 
     Raises:
         RequestError: ``window_end`` is no instant, or has no offset.
@@ -52,6 +63,8 @@ def resolve_window(
         as_of = parse_instant(window_end, name="window_end")
         return Window(start=as_of - usual_length, as_of=as_of)
     start, end = interval
+    if by_hand_at is not None and end is not None and timedelta(0) <= by_hand_at - end < usual_length:
+        return Window(start=by_hand_at - usual_length, as_of=by_hand_at)
     if start is not None and end is not None and start < end:
         return Window(start=start, as_of=end)
     return Window(start=run_after - usual_length, as_of=run_after)

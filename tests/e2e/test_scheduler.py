@@ -156,6 +156,21 @@ def test_a_run_by_hand_tells_each_channel_once(deployment: Deployment) -> None:
     assert deployment.told("Acme Heating") == (2, 2)
 
 
+def test_the_button_in_the_ui_judges_the_present_moment(deployment: Deployment) -> None:
+    """The UI fills in a logical date; Airflow's inferred interval, judged long ago, is not what is meant."""
+    deployment.wait_out_the_schedule()
+    now = datetime.now(UTC)
+    answer = deployment.airflow.request(
+        "POST", f"/api/v2/dags/{DAG}/dagRuns", json={"logical_date": now.isoformat(), "conf": {"notify": "never"}}
+    )
+    assert answer.status_code == 200, answer.text
+    assert deployment.airflow.wait_for_run(DAG, answer.json()["dag_run_id"], timeout=280) == "success"
+
+    with psycopg.connect(deployment.monitoring_dsn) as conn:
+        row = conn.execute("SELECT count(*) FROM monitoring.check_run WHERE window_to = %s", (now,)).fetchone()
+    assert row == (1,)
+
+
 def test_a_second_tick_and_a_filtered_run_send_nothing(deployment: Deployment) -> None:
     """Whatever is already told stays told."""
     deployment.run()

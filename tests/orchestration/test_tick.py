@@ -481,7 +481,9 @@ def test_a_storm_is_one_message_per_channel(world: MonitoredWorld) -> None:
     [
         pytest.param({"credential": "4711"}, "4711 is not among the 1 credentials", id="an unknown credential"),
         pytest.param({"credential": "1; DROP"}, "is no credential id", id="no id at all"),
-        pytest.param({"environment": "staging"}, "choose one of production, integration", id="an unknown environment"),
+        pytest.param(
+            {"environment": "staging"}, "choose one of all, production, integration", id="an unknown environment"
+        ),
         pytest.param({"window_end": "yesterday"}, "is no instant", id="no instant"),
         pytest.param({"window_end": "2026-03-10T12:00:00"}, "has no offset", id="an instant without an offset"),
         pytest.param({"window_end": "2031-01-01T00:00:00Z"}, "lies in the future", id="an instant in the future"),

@@ -36,6 +36,23 @@ def test_the_window(window_end: str | None, interval: tuple, expected: Window) -
 
 
 @pytest.mark.parametrize(
+    ("by_hand_at", "interval", "as_of"),
+    [
+        pytest.param(ODD, (NOON - TICK, NOON), ODD, id="the button means now, not the interval that Airflow infers"),
+        pytest.param(NOON, (NOON - TICK, NOON), NOON, id="`airflow dags test` at NOON ends at NOON"),
+        pytest.param(ODD, (NOON - HOUR, NOON - TICK), NOON - TICK, id="an interval named by hand is taken as it is"),
+        pytest.param(ODD, (None, None), ODD, id="without an interval the run's own time counts"),
+    ],
+)
+def test_a_run_by_hand(by_hand_at: datetime, interval: tuple, as_of: datetime) -> None:
+    """Its logical date, unless it names an interval of its own."""
+    window = resolve_window(window_end=None, interval=interval, run_after=ODD, usual_length=TICK, by_hand_at=by_hand_at)
+
+    assert window.as_of == as_of
+    assert window.start < as_of
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         pytest.param("noon", "is no instant", id="no time at all"),
