@@ -29,7 +29,8 @@ PROJECT = Path(__file__).parents[2]
 DAG = "servicetitan_sync_failures"
 MINUTE = timedelta(minutes=1)
 TOKEN = "xoxb-123456789012-abcdefABCDEF123456"
-HOSTILE = f"<!channel> {{{{ 7*7 }}}} <script>alert(1)</script> token={TOKEN} \u202e" + "A" * 100_000
+WEBHOOK = "https://hooks.slack.com/services/T0AAAAAAA/B0AAAAAAA/abcdefABCDEF123456789012"
+HOSTILE = f"{WEBHOOK} <!channel> {{{{ 7*7 }}}} <script>alert(1)</script> token={TOKEN} \u202e" + "A" * 100_000
 
 
 @dataclass
@@ -190,6 +191,7 @@ def test_hostile_text_comes_out_escaped_redacted_and_cut(deployment: Deployment)
         everything = message.text + json.dumps(message.blocks)
         assert "<!channel>" not in everything
         assert TOKEN not in everything
+        assert "hooks.slack.com/services/T0" not in everything
         assert "\u202e" not in everything
         assert "{{ 7*7 }}" in everything
         assert len(everything) < 14_000
@@ -199,6 +201,7 @@ def test_hostile_text_comes_out_escaped_redacted_and_cut(deployment: Deployment)
         html = mail.get_body(("html",)).get_content()
         assert "<script>alert" not in html
         assert TOKEN not in mail.as_string() + html
+        assert "services/T0AAAAAAA" not in html
     logs = "".join(
         deployment.airflow.task_log(DAG, run_id, task["task_id"], map_index=task["map_index"])
         for task in deployment.airflow.task_instances(DAG, run_id)
@@ -206,6 +209,7 @@ def test_hostile_text_comes_out_escaped_redacted_and_cut(deployment: Deployment)
     )
     assert "judged sync_failures" in logs
     assert TOKEN not in logs
+    assert WEBHOOK not in logs
     assert "A" * 1_000 not in logs
     xcom = json.dumps(deployment.airflow.xcom(DAG, run_id, "evaluate"))
     assert "Evil" not in xcom
