@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 RUN_STATUSES = ("pending", "running", "completed", "failed", "cancelled", "unknown")
 DATA_TYPES = ("invoices", "customers", "both", "unknown")
-SYNC_TYPES = ("manual", "scheduled", "unknown")
 ENVIRONMENTS = ("production", "integration", "unknown")
 
 CANCELLED_BY_USER = "Sync cancelled by user"
