@@ -52,8 +52,8 @@ PARAMS = {
         format="date-time",
         title="End of the window",
         description=(
-            "Judge as of this instant, such as 2026-03-01T12:00:00Z. Empty: the logical date of a run by hand, or the end "
-            "of a scheduled interval."
+            "Judge as of this instant, such as 2026-03-01T12:00:00Z. Empty: the present moment, or the logical date or "
+            "interval that you choose."
         ),
     ),
     "notify": Param(
@@ -101,7 +101,7 @@ def servicetitan_sync_failures() -> None:
         context = get_current_context()
         judged = context["ti"].xcom_pull(task_ids="evaluate") or {}
         with in_airflow_terms():
-            return due_addresses(kind, mode=judged.get("mode"), is_backfill=facts_of(context).is_backfill)
+            return due_addresses(kind, facts_of(context), mode=judged.get("mode"))
 
     @task(trigger_rule="all_done", retries=1)
     def conclude() -> None:

@@ -105,7 +105,7 @@ def test_a_connection_becomes_the_json_that_airflow_reads() -> None:
         "conn_type": "postgres",
         "host": "host.docker.internal",
         "schema": "hub_plus",
-        "login": "sync_monitor_reader",
+        "login": "servicetitan_monitor",
         "port": 5432,
         "extra": {"sslmode": "prefer"},
     }

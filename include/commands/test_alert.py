@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo
     from include.sync_health.errors import RequestError
-    from include.sync_health.routing import CHANNEL_KINDS, address_of, kind_of
+    from include.sync_health.routing import kind_of
     from include.warehouse.migration import require_current
     from include.warehouse.monitoring_session import connect
 
@@ -50,9 +50,8 @@ def run(args: argparse.Namespace) -> int:
     channels = args.channel or list(
         dict.fromkeys(channel for receiver in policy.receivers.values() for channel in receiver.channels())
     )
-    for channel in channels:
-        if kind_of(channel) not in CHANNEL_KINDS or not address_of(channel):
-            raise RequestError(f"--channel: {channel!r} is no channel; write slack:#name or email:address")
+    for channel in args.channel or ():
+        _require_channel(channel)
     if not channels:
         raise RequestError("the policy's receivers name no channel; add one, or use --channel")
     storage = postgres_conninfo(policy.storage_connection)
@@ -75,31 +74,33 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(result["sent"] for result in results) else 2
 
 
+def _require_channel(channel: str) -> None:
+    """Raise `RequestError` unless the policy would take the channel as well."""
+    from pydantic_core import PydanticCustomError
+
+    from include.orchestration.policy_values import email_address, slack_channel
+    from include.sync_health.errors import RequestError
+    from include.sync_health.routing import address_of, kind_of
+
+    checks = {"slack": slack_channel, "email": email_address}
+    check = checks.get(kind_of(channel))
+    if check is None:
+        raise RequestError(f"--channel: {channel!r} is no channel; write slack:#name or email:address")
+    try:
+        check(address_of(channel))
+    except (ValueError, PydanticCustomError) as error:
+        raise RequestError(f"--channel: {channel!r} is no channel; {error}") from None
+
+
 def _enqueue(conn: Any, channels: list[str], *, now: datetime) -> dict[str, str]:
     """Put a test delivery for each channel into the outbox; returns their keys."""
-    from include.sync_health.alerts import Alert, Delivery, Member, NotifyReason
+    from include.sync_health.alerts import Delivery, Member, NotifyReason
     from include.sync_health.observations import episode_of, fingerprint_of
-    from include.sync_health.verdicts import Severity
     from include.warehouse import alert_store
 
-    # An identity of its own: an earlier test that still waits must not hold this one back.
-    identity = {"check": "test-alert", "cause": now.isoformat()}
-    fingerprint = fingerprint_of("monitor_health", identity)
+    # An identity of its own: an earlier test that still waits must not hold this one back. No alert goes with it.
+    fingerprint = fingerprint_of("test-alert", {"at": now.isoformat()})
     episode = episode_of(fingerprint, now)
-    alert = Alert(
-        fingerprint=fingerprint,
-        rule="monitor_health",
-        identity=identity,
-        severity=Severity.LOW,
-        peak_severity=Severity.LOW,
-        state_since=now,
-        last_as_of=now,
-        opened_at=now,
-        episode_id=episode,
-        title="ServiceTitan Monitor Test",
-        message="This is a test of the delivery path: nothing is wrong, and nothing needs to be done.",
-        reason="somebody ran test-alert",
-    )
     deliveries = [
         Delivery(
             key=f"{channel}|{NotifyReason.TEST}|{episode}",
@@ -112,7 +113,7 @@ def _enqueue(conn: Any, channels: list[str], *, now: datetime) -> dict[str, str]
     ]
     with conn.transaction():
         alert_store.lock_alerts(conn)  # ids in the outbox follow the commits
-        alert_store.save_step(conn, alerts=[alert], events=[], deliveries=deliveries, now=now)
+        alert_store.save_step(conn, alerts=[], events=[], deliveries=deliveries, now=now)
     return {delivery.channel: delivery.key for delivery in deliveries}
 
 
@@ -142,8 +143,10 @@ def _drain(channel: str, *, storage: str, key: str) -> dict[str, Any]:
     )
     with connect(storage) as conn:
         status = outbox.status_of(conn, key=key)
-    if status != DeliveryStatus.SENT:
-        return {"channel": channel, "sent": False, "detail": drained.trouble or f"it is {status} in the outbox"}
+        if status != DeliveryStatus.SENT:
+            # The DAG must not go on trying a test, nor turn red by it.
+            outbox.abandon(conn, key=key, now=wall_clock(), error=drained.trouble or "the test was not sent")
+            return {"channel": channel, "sent": False, "detail": drained.trouble or f"it is {status} in the outbox"}
     others = drained.sent - 1
     detail = "sent" + (f", with {others} other due message(s)" if others > 0 else "")
     return {"channel": channel, "sent": True, "detail": detail + (f"; {drained.trouble}" if drained.trouble else "")}

@@ -21,7 +21,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from include.sync_health.errors import ConnectionMissing, MonitorError
 
 CONNECT_TIMEOUT_SECONDS = 10  # of a connection that names none: libpq itself would wait for minutes
-_SHELL_HINT = " (one kept only in Airflow's database cannot be seen from a shell)"
 _JSON_KEYS = ("conn_type", "description", "host", "login", "password", "schema", "port", "extra")
 _EXTRA_KEY = "__extra__"  # Airflow: a URI's query with this key carries the whole extra as JSON
 
@@ -136,13 +135,13 @@ def find_connection(
     """
     variables = os.environ if environ is None else environ
     if runs_under_airflow(variables) if inside_airflow is None else inside_airflow:
-        return _from_airflow(conn_id, hint="")
+        return _from_airflow(conn_id, in_shell=False)
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
     if text := variables.get(variable, "").strip():
         return parse_connection(conn_id, text, where=variable)
     if has_secrets_backend(variables):
-        return _from_airflow(conn_id, hint=_SHELL_HINT)
-    raise ConnectionMissing(conn_id, hint=_SHELL_HINT)
+        return _from_airflow(conn_id, in_shell=True)
+    raise ConnectionMissing(conn_id, in_shell=True)
 
 
 def runs_under_airflow(environ: Mapping[str, str]) -> bool:
@@ -257,14 +256,14 @@ def _from_uri(conn_id: str, text: str) -> ConnectionValues:
     )
 
 
-def _from_airflow(conn_id: str, *, hint: str) -> ConnectionValues:
+def _from_airflow(conn_id: str, *, in_shell: bool) -> ConnectionValues:
     from airflow.sdk import Connection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
         found = Connection.get(conn_id)
     except AirflowNotFoundException:
-        raise ConnectionMissing(conn_id, hint=hint) from None
+        raise ConnectionMissing(conn_id, in_shell=in_shell) from None
     try:
         extra = _extra(found.extra)
     except _Unreadable as error:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
-
-import pendulum
 
 OWNER = "servicetitan-monitor"
 TAGS = ("servicetitan", "monitoring")
 
-START = pendulum.datetime(2025, 1, 1, tz="UTC")
+START = datetime(2025, 1, 1, tzinfo=UTC)
 """From when on a backfill may ask; nothing is caught up on its own."""
 
 DEFAULT_ARGS: dict[str, Any] = {

@@ -21,7 +21,8 @@ from include.sync_health.windows import RunMode, resolve_window, run_mode
 
 log = logging.getLogger("servicetitan.sync_failures")
 
-ENVIRONMENTS = ("all", "production", "integration")
+ALL = "all"
+ENVIRONMENTS = (ALL, "production", "integration")
 NOTIFY = ("auto", "never")
 
 
@@ -64,12 +65,10 @@ def filters_of(params: Mapping[str, Any]) -> RunFilters:
             raise RequestError(
                 f"credential: {each!r} is no credential id; write ids separated by commas, such as 42, 43"
             )
-    environment = params.get("environment") or None
-    if environment is not None and environment not in ENVIRONMENTS:
-        raise RequestError(
-            f"environment: {environment!r} is not known; choose one of {', '.join(ENVIRONMENTS)} or none"
-        )
-    return RunFilters(credential_ids=tuple(sorted(set(named))), environment=environment)
+    environment = str(params.get("environment") or ALL)
+    if environment not in ENVIRONMENTS:
+        raise RequestError(f"environment: {environment!r} is not known; choose one of {', '.join(ENVIRONMENTS)}")
+    return RunFilters(credential_ids=tuple(sorted(set(named))), environment=None if environment == ALL else environment)
 
 
 def evaluate(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]:
@@ -130,14 +129,24 @@ def evaluate(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]:
     }
 
 
-def due_addresses(kind: str, *, mode: str | None, is_backfill: bool, now: datetime | None = None) -> list[str]:
+def due_addresses(kind: str, facts: RunFacts, *, mode: str | None, now: datetime | None = None) -> list[str]:
     """
     Return where something of one kind is due, such as ``["#ops"]`` for ``slack``.
 
-    Nothing is, for a run that looks at the past. A kind of channel without a connection keeps its messages due.
+    Nothing is, for a run that looks at the past or was asked to send nothing: what earlier runs left waits for the next.
+    A kind of channel without a connection keeps its messages due.
+
+    Args:
+        kind: ``slack`` or ``email``.
+        facts: the run.
+        mode: the `RunMode` that ``evaluate`` found; None when it failed.
+        now: the wall clock, aware; read here when not given.
     """
-    if is_backfill or mode == str(RunMode.HISTORICAL):
+    if facts.is_backfill or mode == str(RunMode.HISTORICAL):
         log.info("this run looks at the past: it sends nothing")
+        return []
+    if facts.params.get("notify") == "never":
+        log.info("this run was asked to send nothing")
         return []
     if not configured_kinds([kind]):
         return []

@@ -65,6 +65,7 @@ def read_source(
         SourceError: the source cannot be read as it should be.
         RequestError: a credential that ``filters`` names does not exist.
     """
+    from include.sync_health.subjects import subjects_of
     from include.warehouse.source_reader import SourceReader
 
     failures, in_a_row = policy.rules.sync_failures, policy.rules.consecutive_failures
@@ -75,6 +76,12 @@ def read_source(
         if unknown:
             raise RequestError(
                 f"credential: {', '.join(sorted(unknown))} is not among the {len(credentials)} credentials of the source"
+            )
+        admitted = [subject for subject in subjects_of(credentials).values() if filters.admits(subject)]
+        if filters.narrow and not admitted:
+            raise RequestError(
+                f"credential and environment together leave nothing to judge: {dict(filters.as_record())} admits none of "
+                f"the {len(credentials)} credentials of the source"
             )
         read = reader.read_runs(
             finished_from=as_of - lookback,

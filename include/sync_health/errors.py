@@ -68,12 +68,23 @@ class StorageError(MonitorError):
 
 
 class ConnectionMissing(MonitorError):
-    """Nobody configured this connection."""
+    """
+    Nobody configured this connection.
 
-    def __init__(self, conn_id: str, *, hint: str = "") -> None:
+    Args:
+        conn_id: its id.
+        in_shell: True where Airflow's own database cannot be asked: then adding it there is no fix.
+    """
+
+    def __init__(self, conn_id: str, *, in_shell: bool = False) -> None:
         self.conn_id = conn_id
         variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-        super().__init__(f"connection {conn_id!r} is not configured; set {variable} or add it in Airflow{hint}")
+        fix = (
+            f"set {variable} in this shell (one kept only in Airflow's database cannot be seen from a shell)"
+            if in_shell
+            else f"set {variable} or add it in Airflow"
+        )
+        super().__init__(f"connection {conn_id!r} is not configured; {fix}")
 
 
 class DeliveryError(MonitorError):

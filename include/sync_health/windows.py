@@ -80,6 +80,8 @@ def parse_instant(text: str, *, name: str) -> datetime:
         ) from None
     if instant.tzinfo is None:
         raise RequestError(f"{name}: {text!r} has no offset; add Z or +00:00 to say which time zone it is in")
+    if not 2000 <= instant.year < 9999:
+        raise RequestError(f"{name}: {text!r} lies beyond all history; choose an instant from the year 2000 on")
     return instant
 
 

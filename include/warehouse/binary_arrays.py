@@ -68,7 +68,7 @@ def decode_times(buffer: bytes | None, *, name: str) -> NDArray[np.datetime64]:
     is_endless = (micros == NEVER_US) | (micros == np.iinfo(np.int64).min)
     shifted = np.where(is_endless, 0, micros) + POSTGRES_EPOCH_US
     times: NDArray[np.datetime64] = shifted.view("datetime64[us]")
-    times[is_endless] = np.datetime64("NaT")
+    times[is_endless] = np.datetime64("NaT", "us")
     return times
 
 

@@ -127,6 +127,11 @@ _DROP_SUPERSEDED = """
       )
 """
 
+_ABANDON = """
+    UPDATE monitoring.delivery SET status = 'dead', last_error = %(error)s, updated_at = %(now)s
+    WHERE key = %(key)s AND status = 'pending'
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedDelivery:
@@ -308,6 +313,18 @@ def drop_superseded(conn: psycopg.Connection[Any], delivery_id: int, *, owner: s
         StorageError: the schema is missing or the database unreachable.
     """
     return _mark(conn, _DROP_SUPERSEDED, delivery_id, owner=owner, now=now)
+
+
+def abandon(conn: psycopg.Connection[Any], *, key: str, now: datetime, error: str) -> bool:
+    """
+    Give up a delivery that waits, by its key; one that is leased, sent or over is left as it is.
+
+    Raises:
+        StorageError: the schema is missing or the database unreachable.
+    """
+    with _own_transaction(conn):
+        values = {"key": storable_text(key), "now": aware(now), "error": _error(error)}
+        return conn.execute(_ABANDON, values).rowcount == 1
 
 
 def status_of(conn: psycopg.Connection[Any], *, key: str) -> DeliveryStatus | None:

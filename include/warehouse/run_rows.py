@@ -27,7 +27,6 @@ KEY_DTYPES: dict[str, type] = {"integer": np.int64, "uuid": object}
 Times = NDArray[np.datetime64]
 Flags = NDArray[np.bool_]
 
-NOT_A_TIME = np.datetime64("NaT", "us")
 
 
 @dataclass(frozen=True, slots=True)

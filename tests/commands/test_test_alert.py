@@ -26,10 +26,10 @@ def test_each_channel_gets_one_and_the_ledger_knows(world: MonitoredWorld, capsy
     assert main(["test-alert"]) == 0
 
     assert len(world.slack_texts()) == len(world.subjects()) == 1
-    assert "nothing is wrong" in world.slack_texts()[0]
+    assert "Nothing is wrong" in world.slack_texts()[0]
     assert "sent" in capsys.readouterr().out
     assert {row["status"] for row in world.rows("SELECT status FROM monitoring.delivery")} == {"sent"}
-    assert world.rows("SELECT 1 FROM monitoring.alert WHERE state <> 'inactive'") == []
+    assert world.rows("SELECT 1 FROM monitoring.alert") == []
 
 
 def test_a_refusal_is_told_and_exits_2(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +40,8 @@ def test_a_refusal_is_told_and_exits_2(world: MonitoredWorld, capsys: pytest.Cap
     slack, mail = json.loads(capsys.readouterr().out)["channels"]
     assert (slack["sent"], mail["sent"]) == (False, True)
     assert "channel_not_found" in slack["detail"]
+    statuses = world.rows("SELECT status FROM monitoring.delivery ORDER BY channel DESC")
+    assert [row["status"] for row in statuses] == ["dead", "sent"]  # the DAG does not go on trying a test
 
 
 def test_a_channel_without_a_connection_is_told(
@@ -54,7 +56,20 @@ def test_a_channel_without_a_connection_is_told(
     assert "has no connection" in mail["detail"]
 
 
-def test_a_wrong_channel_is_one_line(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says how to write one."""
-    assert main(["test-alert", "--channel", "#general"]) == 2
-    assert "write slack:#name or email:address" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("channel", "words"),
+    [
+        pytest.param("#general", "write slack:#name or email:address", id="no kind"),
+        pytest.param("slack:general", "did you mean '#general'?", id="a Slack channel without #"),
+        pytest.param("email:nobody", "use one bare address", id="no address"),
+        pytest.param("email:a@b.c\nBcc: x@y.z", "use one bare address", id="a header smuggled in"),
+    ],
+)
+def test_a_wrong_channel_is_one_line(
+    world: MonitoredWorld, capsys: pytest.CaptureFixture[str], channel: str, words: str
+) -> None:
+    """It says how to write one, and nothing is put into the outbox."""
+    assert main(["test-alert", "--channel", channel]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert world.rows("SELECT 1 FROM monitoring.delivery") == []

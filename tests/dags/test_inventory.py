@@ -80,6 +80,16 @@ def test_params_have_forms(dags: dict[str, Any]) -> None:
         dag.params.validate()
 
 
+def test_the_default_params_leave_nothing_out(dags: dict[str, Any]) -> None:
+    """A scheduled run judges every credential, at its interval's end, and may speak."""
+    from include.orchestration.sync_failures_run import filters_of
+
+    params = dags["servicetitan_sync_failures"].params.dump()
+
+    assert not filters_of(params).narrow
+    assert (params["window_end"], params["notify"]) == (None, "auto")
+
+
 def test_the_15_minute_dag_has_windows_of_15_minutes(dags: dict[str, Any]) -> None:
     """A bare cron string would give empty intervals."""
     timetable = dags["servicetitan_sync_failures"].timetable

@@ -95,7 +95,8 @@ class MonitoredWorld:
 
     def drain(self, now: datetime, *, owner: str = "worker-1") -> list[DrainResult]:
         """Drain every channel that has something due, as the DAG's tasks do."""
-        slack, email = (due_addresses(kind, mode="live", is_backfill=False, now=now) for kind in ("slack", "email"))
+        facts = RunFacts(params={}, interval=(None, None), run_after=now, is_backfill=False, last_try=True)
+        slack, email = (due_addresses(kind, facts, mode="live", now=now) for kind in ("slack", "email"))
         senders = {
             **{f"slack:{name}": SlackDrainOperator(task_id="drain", channel=name).sender() for name in slack},
             **{f"email:{name}": EmailDrainOperator(task_id="drain", to=name).sender() for name in email},

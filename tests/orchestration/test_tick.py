@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from include.orchestration.sync_failures_run import RunFacts, due_addresses
 from tests.orchestration.monitored_world import NOON, TICK, MonitoredWorld, monitored_world
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -168,6 +169,19 @@ def test_a_rule_that_is_switched_off_closes_its_alerts_and_says_why(world: Monit
         ("sync_failures", "firing", None),
     ]
     assert len(world.slack_texts()) == 3
+
+
+def test_a_run_that_is_to_keep_quiet_drains_nothing_either(world: MonitoredWorld) -> None:
+    """What an earlier run left waits for the next one."""
+    world.fail_three_times(world.credential, before=NOON)
+    world.tick(NOON)
+    quiet, loud = (
+        RunFacts(params={"notify": notify}, interval=(None, None), run_after=NOON, is_backfill=False, last_try=True)
+        for notify in ("never", "auto")
+    )
+
+    assert due_addresses("slack", quiet, mode="live", now=NOON + MINUTE) == []
+    assert due_addresses("slack", loud, mode="live", now=NOON + MINUTE) == ["#servicetitan-alerts"]
 
 
 def test_a_run_that_was_stuck_is_followed_past_the_window(world: MonitoredWorld) -> None:

@@ -232,6 +232,7 @@ def test_without_slack_mail_still_works_and_the_run_says_what_is_missing(
     [
         pytest.param({"credential": "4711"}, "4711 is not among the 1 credentials", id="an unknown credential"),
         pytest.param({"credential": "1; DROP"}, "is no credential id", id="no id at all"),
+        pytest.param({"environment": "integration"}, "admits none of the 1 credentials", id="an empty environment"),
         pytest.param(
             {"environment": "staging"}, "choose one of all, production, integration", id="an unknown environment"
         ),

@@ -57,6 +57,7 @@ def test_a_run_by_hand(by_hand_at: datetime, interval: tuple, as_of: datetime) -
     [
         pytest.param("noon", "is no instant", id="no time at all"),
         pytest.param("2026-03-10T12:00:00", "has no offset", id="a naive time is not guessed at"),
+        pytest.param("0001-01-01T00:00:00Z", "lies beyond all history", id="the first year there is"),
     ],
 )
 def test_a_wrong_param_is_named(text: str, words: str) -> None:
