@@ -2,6 +2,7 @@
 PYTHON := .venv/bin/python
 ARGS ?=
 SOURCE ?=
+ROOTS_DEMO := /var/tmp/servicetitan-monitor-demo# root's, where the project lies in a closed folder (demo_state.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock format lint test bench demo clean
@@ -34,9 +35,14 @@ test: setup  ## all tests, on a real PostgreSQL and a real Airflow; ARGS="-k nam
 bench: setup  ## time the reader on a big simulated source; ARGS="--help" tells its sizes
 	@$(PYTHON) -m include.simulation.bench_reader $(ARGS)
 
-demo: setup  ## everything on this machine; ARGS=--once runs one check and ends; SOURCE=postgresql://... reads that database
-	@$(PYTHON) -m include.simulation.demo $(if $(SOURCE),--source "$(SOURCE)") $(ARGS)
+# A password may hold $, quotes and backticks: neither make nor a shell expands SOURCE, and no process has it as an
+# argument (of `SOURCE=... make demo` not even make itself).
+unexport SOURCE
+demo: export DEMO_SOURCE := $(value SOURCE)
+demo: setup  ## everything on this machine; ARGS=--once checks twice (the second must send nothing) and ends; SOURCE='postgresql://...' reads that database
+	@$(PYTHON) -m include.simulation.demo $(ARGS)
 
 clean:  ## remove .venv, caches and what the demo kept
 	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@[ ! -O $(ROOTS_DEMO) ] || rm -rf $(ROOTS_DEMO)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from include.simulation.airflow_settings import AirflowSettingsError, read_airflow_settings
+from include.simulation.demo_state import ROOTS_STATE
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 LOCK = (PROJECT_ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -150,6 +153,46 @@ def test_every_make_target_has_its_help_and_the_promised_ones_exist() -> None:
 
     assert targets == helped == phony
     assert {"help", "setup", "lint", "test", "bench", "demo", "clean"} <= targets
+
+
+@pytest.mark.parametrize("place", ["an argument of make", "the environment"])
+def test_make_hands_the_source_on_as_it_was_given(tmp_path: Path, place: str) -> None:
+    """With make itself, on a Makefile whose interpreter only tells what it got."""
+    source = """postgresql://u:p$word$(shell touch made)$$`touch run`'"\\#%41 x@h/db"""
+    (tmp_path / "Makefile").write_text((PROJECT_ROOT / "Makefile").read_text(encoding="utf-8"), encoding="utf-8")
+    for name, script in (
+        (".ci/setup", "#!/bin/sh\n"),
+        (".venv/bin/python", '#!/bin/sh\nprintf "%s\\n" "$DEMO_SOURCE" "$*"\n'),
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_text(script, encoding="utf-8")
+        path.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "word": "other"}  # without the make that may have started the tests
+    given = []
+    if place == "the environment":
+        environment["SOURCE"] = source
+    else:
+        given = [f"SOURCE={source}"]
+
+    told = subprocess.run(
+        ["make", "demo", "ARGS=--once", *given],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert told.stdout.splitlines() == [source, "-m include.simulation.demo --once"]
+    assert {path.name for path in tmp_path.iterdir()} == {"Makefile", ".ci", ".venv"}
+
+
+def test_make_clean_removes_the_folder_that_the_demo_uses_for_root() -> None:
+    makefile = (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8")
+    folder = re.findall(r"^ROOTS_DEMO := ([^#\n]+)", makefile, flags=re.MULTILINE)
+
+    assert folder == [str(ROOTS_STATE)]
 
 
 def test_ci_runs_what_a_developer_runs() -> None:

@@ -33,7 +33,7 @@ def slack_findings(
     connection: ConnectionValues, channels: Sequence[str], *, timeout: int = TIMEOUT_SECONDS
 ) -> Iterator[Finding]:
     """
-    Yield what a bot token can do for the channels (``#name`` or id) of the policy.
+    Yield what a bot token can do for the channels (``#name`` or id) that are told.
 
     Never raises for what Slack answers, or for no answer within ``timeout`` seconds for each call.
     """
@@ -107,14 +107,14 @@ def _channel_findings(
         if found is None:
             hidden = SEE_PRIVATE not in scopes
             detail = f"not among the channels that {user} can see"
-            fix = f"create it, correct its name in the policy, or, if it is private, /invite @{user}"
+            fix = f"create it, correct its name, or, if it is private, /invite @{user}"
             # A private channel stays out of sight without groups:read, although posting to it may work.
             if hidden:
                 yield warned(name, detail, fix=f"{fix}; test-alert tells for certain")
             else:
                 yield failed(name, detail, fix=fix)
         elif found.get("is_archived"):
-            yield failed(name, "is archived", fix="unarchive it or name another one in the policy")
+            yield failed(name, "is archived", fix="unarchive it or name another one")
         elif found.get("is_member"):
             yield passed(name, f"{user} is a member")
         elif POST_ANYWHERE in scopes and not found.get("is_private"):
@@ -186,7 +186,7 @@ def mail_findings(
     yield _server_finding(connection, timeout=timeout)
     examples = [address for address in addresses if address.lower().endswith(_EXAMPLE_DOMAINS)]
     if examples:
-        yield warned("mail.recipients", f"{', '.join(examples)} is only an example", fix="name your own in receivers")
+        yield warned("mail.recipients", f"{', '.join(examples)} is only an example", fix="name your own")
 
 
 def _server_finding(connection: ConnectionValues, *, timeout: int) -> Finding:

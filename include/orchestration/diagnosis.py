@@ -6,6 +6,7 @@ Nothing is written and nothing is sent. Each probe is bounded in time, and one t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING
 from include.orchestration.connections import ConnectionValues, find_connection
 from include.orchestration.findings import Finding, failed, passed, warned, without
 from include.orchestration.policy_file import LoadedPolicy, load_policy
-from include.orchestration.policy_mistakes import lines_of
-from include.orchestration.settings import MAIL, SLACK_BOT, SLACK_WEBHOOK
+from include.orchestration.policy_mistakes import lines_of, looks_secret
+from include.orchestration.settings import FAILURE_CHANNEL_VARIABLE, MAIL, SLACK_BOT, SLACK_WEBHOOK
 from include.orchestration.zone_guess import FURTHEST, zone_finding
 from include.sync_health.errors import ConnectionMissing, MonitorError, PolicyError
 from include.sync_health.policy import Policy
+from include.sync_health.routing import CHANNEL_KINDS, address_of, kind_of
 from include.sync_health.verdicts import Severity
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ STATEMENT_TIMEOUT = timedelta(seconds=15)  # a person waits for the answer; the 
 CLOCKS_AGREE_WITHIN = timedelta(minutes=1)
 LOOK_BACK = timedelta(hours=24)
 SECRET_COLUMNS = ("client_secret", "access_token", "refresh_token")
+
+_REWRITE = "write it anew, as a URI or as a JSON object (docs/deployment.md)"
 
 FindConnection = Callable[[str], ConnectionValues]
 
@@ -50,10 +54,13 @@ def diagnose(
     loaded, findings = _policy(overlay)
     yield from findings
     policy = loaded.policy
+    find = _with_fix(find)
+    channel, finding = _failure_channel(os.environ.get(FAILURE_CHANNEL_VARIABLE, "").strip())
     yield from _guarded("source.connection", lambda: _source(policy, find=find, now=now))
     yield from _guarded("storage.connection", lambda: _storage(policy, find=find, now=now))
-    yield from _guarded("slack.token", lambda: _slack(policy, find=find))
-    yield from _guarded("mail.server", lambda: _mail(policy, find=find))
+    yield finding
+    yield from _guarded("slack.token", lambda: _slack(policy, channel, find=find))
+    yield from _guarded("mail.server", lambda: _mail(policy, channel, find=find))
 
 
 def _guarded(name: str, probe: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -80,6 +87,49 @@ def _policy(overlay: Path | None) -> tuple[LoadedPolicy, list[Finding]]:
         return shipped, findings
     files = ", then ".join(source.name for source in loaded.sources)
     return loaded, [passed("policy", f"version {loaded.version} from {files}"), *_routes(loaded.policy)]
+
+
+def _with_fix(find: FindConnection) -> FindConnection:
+    """Return ``find`` whose every error names a fix: a connection that cannot be read is written anew."""
+
+    def found(conn_id: str) -> ConnectionValues:
+        try:
+            return find(conn_id)
+        except ConnectionMissing:
+            raise
+        except MonitorError as error:
+            raise error if "; " in str(error) else MonitorError(f"{error}; {_REWRITE}") from None
+
+    return found
+
+
+def _failure_channel(named: str) -> tuple[str | None, Finding]:
+    """Return the channel key that the environment names, None where there is none to use, and what to say of it."""
+    from pydantic_core import PydanticCustomError
+
+    from include.orchestration.policy_values import email_address, slack_channel
+
+    name, form = "failure.channel", f"set {FAILURE_CHANNEL_VARIABLE}=slack:#name or email:address where Airflow runs"
+    if not named:
+        return None, warned(name, "nobody is told when the monitor itself fails: none is set here", fix=form)
+    shown = "a text that looks like a secret" if looks_secret(named) else repr(named)
+    if kind_of(named) not in CHANNEL_KINDS:
+        return None, failed(name, f"{FAILURE_CHANNEL_VARIABLE} is {shown}, which is no channel", fix=form)
+    check = slack_channel if kind_of(named) == "slack" else email_address
+    try:
+        check(address_of(named))
+    except PydanticCustomError as error:
+        return None, failed(
+            name, f"{FAILURE_CHANNEL_VARIABLE} is {shown}, which is no channel", fix=f"{form}: {error.message()}"
+        )
+    return named, passed(name, f"{named} is told when the monitor itself fails")
+
+
+def _addresses(policy: Policy, failure_channel: str | None, *, kind: str) -> list[str]:
+    """Return the addresses of one kind that are told: by the receivers, or of the monitor's own failure."""
+    channels = {channel for receiver in policy.receivers.values() for channel in receiver.channels()}
+    channels |= {failure_channel} if failure_channel else set()
+    return sorted(address_of(channel) for channel in channels if kind_of(channel) == kind)
 
 
 def _told(name: str, error: MonitorError) -> Finding:
@@ -208,10 +258,10 @@ def _storage(policy: Policy, *, find: FindConnection, now: datetime) -> Iterator
             yield passed("storage.grants", "may read and write all of our tables")
 
 
-def _slack(policy: Policy, *, find: FindConnection) -> Iterator[Finding]:
+def _slack(policy: Policy, failure_channel: str | None, *, find: FindConnection) -> Iterator[Finding]:
     from include.orchestration.channel_probes import slack_findings
 
-    channels = sorted({channel for receiver in policy.receivers.values() for channel in receiver.slack})
+    channels = _addresses(policy, failure_channel, kind="slack")
     if not channels:
         yield passed("slack.token", "no receiver names a Slack channel")
         return
@@ -231,10 +281,10 @@ def _slack(policy: Policy, *, find: FindConnection) -> Iterator[Finding]:
     yield from slack_findings(connection, channels)
 
 
-def _mail(policy: Policy, *, find: FindConnection) -> Iterator[Finding]:
+def _mail(policy: Policy, failure_channel: str | None, *, find: FindConnection) -> Iterator[Finding]:
     from include.orchestration.channel_probes import mail_findings
 
-    addresses = sorted({address for receiver in policy.receivers.values() for address in receiver.email})
+    addresses = _addresses(policy, failure_channel, kind="email")
     if not addresses:
         yield passed("mail.server", "no receiver names a mail address")
         return

@@ -326,7 +326,11 @@ def _print_report(measured: Sequence[Measured], found: Sequence[Target]) -> None
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench from a shell and return the exit code: 1 when a target is missed."""
-    parser = argparse.ArgumentParser(prog="python -m include.simulation.bench_reader", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m include.simulation.bench_reader",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # the docstring holds a table
+    )
     parser.add_argument("--rows", type=int, action="append", help="a table's size; repeatable (1 and 10 million)")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args(arguments)

@@ -6,7 +6,8 @@ over both, and a real Airflow that runs this project's DAGs. What it keeps lies 
 later start goes on from there. Nothing outlives it, however it ends.
 
 ``--once`` runs the 15-minute check twice through the real scheduler on a fresh state, prints what was sent and ends: the
-second run must send nothing. ``--source DSN`` reads that database instead of the simulated one, and only reads it.
+second run must send nothing. ``--source DSN``, or ``DEMO_SOURCE`` in the environment, reads that database instead of the
+simulated one, and only reads it.
 
 Exit codes: 0 done or stopped on request; 1 the check ran and did not do what it should; 2 something could not be started.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import html
+import os
 import signal
 import sys
 import time
@@ -27,10 +29,10 @@ from typing import Any, Self
 
 import httpx
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from include.simulation.airflow_settings import ConnectionSetting, read_airflow_settings
-from include.simulation.demo_state import choose_state_dir, forget
+from include.simulation.demo_source import postgres_connection, require_dsn, require_reachable
+from include.simulation.demo_state import choose_state_dir, claim
 from include.simulation.inbox import Inbox
 from include.simulation.inbox_store import InboxStore
 from include.simulation.local_airflow import PROJECT_ROOT, LocalAirflow, LocalAirflowError
@@ -47,6 +49,14 @@ DATABASES = ("airflow", "hub_plus", "monitoring")
 STEPS = 6
 CHECK_EVERY_SECONDS = 60  # the DAG's own schedule is 15 minutes: too long for somebody who watches
 AIRFLOW_PORT, INBOX_PORT = 8080, 8025  # taken when free
+
+ONCE_HELP = (
+    "on a fresh state, check twice, print what was sent, and end; the second check shows that nothing is sent again"
+)
+SOURCE_HELP = (
+    "read this PostgreSQL database instead of the simulated one; in the environment, as DEMO_SOURCE,"
+    " no list of processes shows it"
+)
 
 
 class DemoError(RuntimeError):
@@ -73,7 +83,8 @@ class Stopped(BaseException):
 
 class Demo:
     """
-    The whole stack over one state folder; a context manager that stops everything in the reverse order.
+    The whole stack over one state folder, which its caller has claimed; a context manager that stops everything in
+    the reverse order.
 
     ``source`` is the DSN of a database to read instead of the simulated Hub Plus.
     """
@@ -144,7 +155,6 @@ class Demo:
         return errors[-1][:400] if errors else "its log names no error"
 
     def _start(self) -> None:
-        self.state_dir.mkdir(parents=True, exist_ok=True)
         self.tell("starting PostgreSQL")
         postgres = self._stack.enter_context(EmbeddedPostgres(self.state_dir / "postgres"))
         _create_missing(postgres)
@@ -160,7 +170,7 @@ class Demo:
             self.world.prepare()
         else:
             self.tell("reading the source given")
-            _require_reachable(self.source)
+            require_reachable(self.source)
 
         self.tell("migrating the schema monitoring")
         upgrade(postgres.dsn("monitoring"))
@@ -221,34 +231,12 @@ class Demo:
         print(f"[{self._step}/{STEPS}] {text}", flush=True)
 
 
-def postgres_connection(shipped: ConnectionSetting, dsn: str) -> ConnectionSetting:
-    """Return the connection with host, port, login, password and database of ``dsn``; its other options go to extra."""
-    parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
-    port = parts.pop("port", None)
-    return dataclasses.replace(
-        shipped,
-        host=parts.pop("host", None),
-        port=int(port) if port else None,
-        login=parts.pop("user", None),
-        password=parts.pop("password", None),
-        schema=parts.pop("dbname", None),
-        extra={**shipped.extra, **parts},
-    )
-
-
 def _create_missing(postgres: EmbeddedPostgres) -> None:
     with psycopg.connect(postgres.dsn()) as connection:
         present = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
     for name in DATABASES:
         if name not in present:
             postgres.create_database(name)
-
-
-def _require_reachable(dsn: str) -> None:
-    try:
-        psycopg.connect(dsn, connect_timeout=10).close()
-    except psycopg.Error as error:
-        raise MonitorError(f"the source given cannot be read: {str(error).strip()}") from None
 
 
 def printable(text: str) -> str:
@@ -324,19 +312,20 @@ def stop_on_signals() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse arguments and run the demo."""
     parser = argparse.ArgumentParser(prog="make demo", description="Run everything on this machine.")
-    parser.add_argument("--once", action="store_true", help="run the check twice, print what was sent, and end")
+    parser.add_argument("--once", action="store_true", help=ONCE_HELP)
     parser.add_argument("--fresh", action="store_true", help="forget what earlier starts have kept")
-    parser.add_argument("--source", metavar="DSN", help="read this PostgreSQL database instead of the simulated one")
-    parser.add_argument("--state", type=Path, metavar="DIR", help="where to keep everything (default: .demo)")
+    parser.add_argument("--source", metavar="DSN", help=SOURCE_HELP)
+    parser.add_argument("--state", type=Path, metavar="DIR", help="where to keep everything (default: under .demo)")
     parser.add_argument("--every", type=float, default=CHECK_EVERY_SECONDS, metavar="SECONDS", help="between checks")
     options = parser.parse_args(argv)
+    source = options.source or os.environ.get("DEMO_SOURCE") or None
 
     stop_on_signals()
     try:
+        if source is not None:
+            require_dsn(source)
         state_dir = options.state or choose_state_dir(once=options.once)
-        if options.once or options.fresh:
-            forget(state_dir)
-        with Demo(state_dir, source=options.source) as demo:
+        with claim(state_dir, fresh=options.once or options.fresh), Demo(state_dir, source=source) as demo:
             if options.once:
                 run_once(demo)
             else:

@@ -3,7 +3,7 @@ The inbox's memory: a file of JSON lines, so that a restart of the demo keeps wh
 
 Each line is one event: ``{"kind": "slack", ...}`` for a message posted or edited (the last line of a message wins), or
 ``{"kind": "mail", ...}`` with the mail's raw bytes in base64. Lines are flushed as they are written; a last line that
-a killed process left torn is cut off when the file is read.
+a killed process left torn is cut off when the file is read. Only the file's owner may read it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class InboxStore:
         self.mails: list[Mail] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._read()
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # one that an earlier version made
         self._file = path.open("a", encoding="utf-8")
 
     def keep_slack(self, message: SlackMessage) -> None:

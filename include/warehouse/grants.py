@@ -11,28 +11,43 @@ import psycopg
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 NEEDED_IN_STORAGE = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
-_PRIVILEGES = """
+_WRITABLE = """
+SELECT DISTINCT c.relname::text
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN unnest(%(privileges)s::text[]) AS p (privilege)
+WHERE n.nspname = %(schema)s
+  AND c.relkind IN ('r', 'p')
+  AND c.relname = ANY (%(tables)s::text[])
+  AND CASE
+        -- Also true where the right is on the whole table; the other rights exist for whole tables only.
+        WHEN p.privilege IN ('INSERT', 'UPDATE') THEN has_any_column_privilege(c.oid, p.privilege)
+        ELSE has_table_privilege(c.oid, p.privilege)
+      END
+ORDER BY 1
+"""
+
+_MISSING = """
 SELECT c.relname::text, p.privilege
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN unnest(%(privileges)s::text[]) AS p (privilege)
 WHERE n.nspname = %(schema)s
   AND c.relkind IN ('r', 'p')
-  AND (%(tables)s::text[] IS NULL OR c.relname = ANY (%(tables)s::text[]))
-  AND has_table_privilege(c.oid, p.privilege) = %(held)s
+  AND NOT has_table_privilege(c.oid, p.privilege)
 ORDER BY c.relname, p.privilege
 """
 
 
 def writable_tables(conn: psycopg.Connection[Any], *, schema: str, tables: Sequence[str]) -> tuple[str, ...]:
     """
-    Return those of the tables in which this role could change something; sorted, empty when none.
+    Return those of the tables in which this role could change something, be it one column; sorted, empty when none.
 
     Raises:
         psycopg.Error: the session is broken.
     """
-    rights = _rights(conn, schema=schema, tables=list(tables), privileges=WRITES, held=True)
-    return tuple(dict.fromkeys(table for table, _ in rights))
+    found = conn.execute(_WRITABLE, {"schema": schema, "tables": list(tables), "privileges": list(WRITES)})
+    return tuple(table for (table,) in found)
 
 
 def rights_missing(conn: psycopg.Connection[Any], *, schema: str) -> tuple[str, ...]:
@@ -42,8 +57,8 @@ def rights_missing(conn: psycopg.Connection[Any], *, schema: str) -> tuple[str, 
     Raises:
         psycopg.Error: the session is broken.
     """
-    rights = _rights(conn, schema=schema, tables=None, privileges=NEEDED_IN_STORAGE, held=False)
-    return tuple(f"{privilege} on {table}" for table, privilege in rights)
+    found = conn.execute(_MISSING, {"schema": schema, "privileges": list(NEEDED_IN_STORAGE)})
+    return tuple(f"{privilege} on {table}" for table, privilege in found)
 
 
 def server_time(conn: psycopg.Connection[Any]) -> datetime:
@@ -57,11 +72,3 @@ def server_time(conn: psycopg.Connection[Any]) -> datetime:
     if row is None or not isinstance(row[0], datetime):
         raise psycopg.DataError("clock_timestamp() returned nothing")
     return row[0]
-
-
-def _rights(
-    conn: psycopg.Connection[Any], *, schema: str, tables: list[str] | None, privileges: tuple[str, ...], held: bool
-) -> list[tuple[str, str]]:
-    return conn.execute(
-        _PRIVILEGES, {"schema": schema, "tables": tables, "privileges": list(privileges), "held": held}
-    ).fetchall()

@@ -16,7 +16,15 @@ import psycopg
 from psycopg import errors as pg_errors
 
 from include.sync_health.errors import StorageError
-from include.warehouse.monitoring_session import MIGRATE, MIGRATION_LOCK, SCHEMA, connect, storage_errors
+from include.warehouse.monitoring_session import (
+    MIGRATE,
+    MIGRATION_LOCK,
+    SCHEMA,
+    connect,
+    one_line,
+    storage_errors,
+    working_rights,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection as AlchemyConnection
@@ -42,11 +50,12 @@ def upgrade(conninfo: str) -> tuple[str | None, str]:
 
     All of it happens in one transaction under an advisory lock: a failure changes nothing, and of two that run at
     once the second waits and then finds nothing to do. The schema is created when it is missing; one that a DBA
-    created beforehand is used as it is, and then the role needs no right on the database.
+    created beforehand is used as it is, and then the role needs no right on the database. A role that only works
+    with another's tables finds nothing to do while they are current; raising them takes their owner.
 
     Raises:
         StorageError: the database is unreachable, is not UTF-8, holds a newer schema, or the role lacks a right
-            (the line names the SQL that an owner must run).
+            (the line names the SQL that an owner must run, or the owner to connect as).
     """
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
@@ -59,11 +68,20 @@ def upgrade(conninfo: str) -> tuple[str | None, str]:
         driver.execute("SELECT set_config('statement_timeout', '0', true)")  # a migration takes what it takes
         driver.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
         _require_utf8(driver)
-        _require_schema(driver)
+        owner = _foreign_owner(driver)
+        if owner is None:
+            _require_schema(driver)
+        else:
+            _require_readable(driver, owner=owner)
         found = _stored_revision(driver)
         if found is not None and found not in REVISIONS:
             raise _newer(found)
         if found != HEAD_REVISION:
+            if owner is not None:
+                raise StorageError(
+                    f"the tables of schema {SCHEMA} are at revision {found} and belong to role {owner}; "
+                    f"migrate with a connection as {owner}"
+                )
             _run_scripts(connection)
     return found, HEAD_REVISION
 
@@ -72,10 +90,11 @@ def require_current(conn: psycopg.Connection[Any]) -> None:
     """
     Return when the monitoring schema is exactly what this code expects.
 
-    One query; the transaction that ``conn`` may be in stays usable.
+    One query where it is; the transaction that ``conn`` may be in stays usable.
 
     Raises:
-        StorageError: the schema is missing, older, newer, not readable by this role, or the database unreachable.
+        StorageError: the schema is missing (or cannot be, where the database is not UTF-8), older, newer, not readable
+            by this role (the line names the SQL to run), or the database unreachable.
     """
     with storage_errors():
         try:
@@ -84,7 +103,11 @@ def require_current(conn: psycopg.Connection[Any]) -> None:
                 row = conn.execute(_READ_REVISION).fetchone()
         except (pg_errors.UndefinedTable, pg_errors.InvalidSchemaName):
             row = None
-    found = row[0] if row else None
+        except pg_errors.InsufficientPrivilege as error:
+            raise _not_readable(conn, found=one_line(error)) from error
+        found = row[0] if row else None
+        if found is None:
+            _require_utf8(conn)  # first, because migrate would only say so
     if found is None:
         raise StorageError(f"the monitoring schema is missing; {MIGRATE}")
     if found == HEAD_REVISION:
@@ -113,10 +136,12 @@ def _stored_revision(driver: psycopg.Connection[Any]) -> str | None:
 
 
 def _require_utf8(driver: psycopg.Connection[Any]) -> None:
-    row = driver.execute("SHOW server_encoding").fetchone()
-    if row and row[0] != "UTF8":
+    # By name: with SQL_ASCII psycopg returns texts as bytes.
+    row = driver.execute("SELECT current_setting('server_encoding') = 'UTF8'").fetchone()
+    if row and not row[0]:
+        encoding = driver.info.parameter_status("server_encoding")
         raise StorageError(
-            f"the monitoring database is encoded in {row[0]}, and messages need UTF8; "
+            f"the monitoring database is encoded in {encoding}, and messages need UTF8; "
             "create one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
         )
 
@@ -147,6 +172,43 @@ def _require_schema(driver: psycopg.Connection[Any]) -> None:
             f"role {role} may not create tables in schema {SCHEMA}; "
             f"have its owner run: GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {role}"
         )
+
+
+def _foreign_owner(driver: psycopg.Connection[Any]) -> str | None:
+    """Return the owner of our tables, as SQL writes it, when this role may not act as it; None also without tables."""
+    # From the catalog, which needs no right in the schema.
+    row = driver.execute(
+        "SELECT quote_ident(pg_get_userbyid(c.relowner))"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND NOT pg_has_role(c.relowner, 'USAGE')",
+        {"schema": SCHEMA, "table": VERSION_TABLE},
+    ).fetchone()
+    owner: str | None = row[0] if row else None
+    return owner
+
+
+def _require_readable(driver: psycopg.Connection[Any], *, owner: str) -> None:
+    row = driver.execute(
+        "SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), quote_ident(current_user)"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %(schema)s AND c.relname = %(table)s",
+        {"schema": SCHEMA, "table": VERSION_TABLE},
+    ).fetchone()
+    may_read, role = row or (False, "the role")
+    if not may_read:
+        raise StorageError(
+            f"the tables of schema {SCHEMA} belong to role {owner}, and role {role} may not read them; "
+            f"migrate with a connection as {owner}; for {role} only to work with them, have {owner} or a superuser run: {working_rights(role)}"
+        )
+
+
+def _not_readable(conn: psycopg.Connection[Any], *, found: str) -> StorageError:
+    row = conn.execute("SELECT quote_ident(current_user)").fetchone()
+    role = row[0] if row else "the role"
+    return StorageError(
+        f"the monitoring database's role lacks a right: {found}; connect as the owner of schema {SCHEMA}, "
+        f"or have it run: {working_rights(role)}"
+    )
 
 
 def _run_scripts(connection: AlchemyConnection) -> None:

@@ -61,7 +61,10 @@ def connect(conninfo: str) -> psycopg.Connection[tuple[Any, ...]]:
             conn = psycopg.connect(make_conninfo(**values), prepare_threshold=None)
     except psycopg.ProgrammingError:
         # libpq quotes the piece that it could not parse, and that may be the password.
-        raise StorageError("the monitoring database's connection string cannot be parsed") from None
+        raise StorageError(
+            "the monitoring database's connection string cannot be parsed; "
+            "write it as postgresql://user:password@host:5432/database"
+        ) from None
     try:
         with storage_errors():
             # set_config and not the `options` parameter, which poolers refuse.
@@ -90,7 +93,10 @@ def storage_errors() -> Iterator[None]:
     except (pg_errors.UndefinedTable, pg_errors.InvalidSchemaName, pg_errors.UndefinedColumn) as error:
         raise StorageError(f"the monitoring schema is missing or older than this code; {MIGRATE}") from error
     except pg_errors.InsufficientPrivilege as error:
-        raise StorageError(f"the monitoring database's role lacks a right: {one_line(error)}") from error
+        raise StorageError(
+            f"the monitoring database's role lacks a right: {one_line(error)}; connect as the owner of schema {SCHEMA}, "
+            f"or have it run: {working_rights('the role')}"
+        ) from error
     except pg_errors.LockNotAvailable as error:
         raise StorageError(
             "another transaction held a lock of the monitoring schema for too long; it is safe to try again"
@@ -106,7 +112,18 @@ def storage_errors() -> Iterator[None]:
     except (pg_errors.DiskFull, pg_errors.OutOfMemory) as error:
         raise StorageError(f"the monitoring database's server has run out of space: {one_line(error)}") from error
     except (psycopg.OperationalError, psycopg.InterfaceError, pg_errors.IdleInTransactionSessionTimeout) as error:
-        raise StorageError(f"the monitoring database cannot be reached or went away: {one_line(error)}") from error
+        raise StorageError(
+            f"the monitoring database cannot be reached or went away: {one_line(error)}; "
+            "check that it runs, and host, port, database, login and password of its connection"
+        ) from error
+
+
+def working_rights(role: str) -> str:
+    """Return the SQL that lets a role (as SQL writes it) work with the schema, but not migrate it; on one line."""
+    return (
+        f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}; "
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {role}"
+    )
 
 
 def one_line(error: psycopg.Error) -> str:

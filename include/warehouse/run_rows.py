@@ -28,7 +28,6 @@ Times = NDArray[np.datetime64]
 Flags = NDArray[np.bool_]
 
 
-
 @dataclass(frozen=True, slots=True)
 class RunRows:
     """Rows of the sync log, column by column; times in UTC, NaT where the source has none."""

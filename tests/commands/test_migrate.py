@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,3 +101,23 @@ def test_a_newer_schema_is_left_alone(dsn: str, capsys: pytest.CaptureFixture[st
 
     assert main(["migrate"]) == 2
     assert capsys.readouterr().err.endswith("update the project; do not downgrade\n")
+
+
+def test_a_role_beside_the_owner_is_sent_to_the_owner_in_one_line(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["migrate"])
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("CREATE ROLE migrate_guest LOGIN PASSWORD 's3cr3t'")
+        try:
+            monkeypatch.setenv("AIRFLOW_CONN_MONITORING_DB", re.sub(r"//[^@]*@", "//migrate_guest:s3cr3t@", dsn))
+            code = main(["migrate"])
+        finally:
+            conn.execute("DROP ROLE migrate_guest")
+
+    told = capsys.readouterr().err
+    assert code == 2
+    assert told.count("\n") == 1
+    assert "migrate with a connection as " in told
+    assert "ON ALL TABLES IN SCHEMA monitoring TO migrate_guest" in told
+    assert "GRANT USAGE, CREATE" not in told

@@ -138,6 +138,10 @@ def mistakes_of(path: Path) -> list[str]:
         ),
         pytest.param("source: {timezone: America}", "source.timezone", "IANA", id="a folder of zones is no zone"),
         pytest.param("source: {timezone: ../etc/passwd}", "source.timezone", "IANA", id="a path is no zone"),
+        pytest.param("source: {timezone: localtime}", "source.timezone", "IANA", id="the machine's zone is no name"),
+        pytest.param("source: {timezone: posixrules}", "source.timezone", "IANA", id="rules of zones are no zone"),
+        pytest.param("source: {timezone: Factory}", "source.timezone", "IANA", id="a zone not set is no zone"),
+        pytest.param("source: {timezone: right/UTC}", "source.timezone", "IANA", id="leap seconds are no zone"),
         pytest.param("source: {timezone: UTC+2}", "source.timezone", "IANA", id="an offset is no zone"),
         pytest.param("reporting: {late_data_days: 99}", "reporting.late_data_days", "from 0 to 31", id="too many days"),
         pytest.param(

@@ -142,6 +142,18 @@ def test_the_store_gives_back_what_it_was_given(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("made_before", [False, True], ids=["a new file", "one that an earlier version left open"])
+def test_only_its_owner_may_read_the_store(tmp_path: Path, made_before: bool) -> None:
+    path = tmp_path / "inbox.jsonl"
+    if made_before:
+        path.touch()
+        path.chmod(0o644)
+
+    InboxStore(path).close()
+
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     """A killed process leaves half a line; the next one must start, and write after the whole ones."""
     path = tmp_path / "inbox.jsonl"

@@ -20,8 +20,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from include.sync_health.errors import StorageError
 from include.warehouse import migration
+from include.warehouse.grants import rights_missing
 from include.warehouse.migration import HEAD_REVISION, REVISIONS, require_current, upgrade
-from include.warehouse.monitoring_session import MIGRATION_LOCK, connect
+from include.warehouse.monitoring_session import MIGRATION_LOCK, SCHEMA, connect, working_rights
 from tests.warehouse.monitoring_records import NOW
 
 TABLES = {
@@ -59,6 +60,11 @@ def as_role(dsn: str, role: str) -> str:
 def run(dsn: str, statement: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(statement)
+
+
+def work(dsn: str) -> None:
+    with connect(dsn) as conn:
+        require_current(conn)
 
 
 def tables(dsn: str) -> set[str]:
@@ -184,10 +190,50 @@ def test_a_missing_right_is_one_line_with_the_sql_that_mends_it(dsn: str, role: 
     assert upgrade(as_role(dsn, role)) == (None, HEAD_REVISION)
 
 
-def test_a_role_that_may_not_read_the_schema_is_told_so(dsn: str, role: str) -> None:
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        pytest.param("SELECT 1", id="without any right in the schema"),
+        pytest.param("GRANT USAGE, CREATE ON SCHEMA monitoring TO monitor_app", id="that may create, but not read"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("refused", "owner"),
+    [
+        pytest.param(upgrade, "migrate with a connection as postgres", id="migrating"),
+        pytest.param(work, "connect as the owner of schema monitoring", id="working"),
+    ],
+)
+def test_a_role_beside_the_owner_is_told_the_sql_to_work_and_the_owner_to_migrate_as(
+    dsn: str, role: str, prepare: str, refused: Callable[[str], object], owner: str
+) -> None:
+    """Not in a circle: the one line is all that it takes."""
     upgrade(dsn)
-    with connect(as_role(dsn, role)) as conn, pytest.raises(StorageError, match="lacks a right: permission denied"):
+    run(dsn, prepare)
+
+    with pytest.raises(StorageError) as caught:
+        refused(as_role(dsn, role))
+
+    message = str(caught.value)
+    assert "\n" not in message
+    assert owner in message
+    run(dsn, message.partition("run: ")[2])
+    assert upgrade(as_role(dsn, role)) == (HEAD_REVISION, HEAD_REVISION)
+    with connect(as_role(dsn, role)) as conn:
         require_current(conn)
+        assert rights_missing(conn, schema=SCHEMA) == ()
+
+
+def test_a_role_beside_the_owner_cannot_raise_an_older_schema_and_is_told_who_can(
+    dsn: str, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade(dsn)
+    run(dsn, working_rights(role))
+    monkeypatch.setattr(migration, "REVISIONS", (*REVISIONS, "next"))
+    monkeypatch.setattr(migration, "HEAD_REVISION", "next")
+
+    with pytest.raises(StorageError, match="belong to role postgres; migrate with a connection as postgres"):
+        upgrade(as_role(dsn, role))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,220 @@
+"""``doctor`` about the two databases, both real: rights, shape, time zone, clocks, and our own schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from include.orchestration.diagnosis import diagnose
+from include.orchestration.findings import Status
+from include.simulation.hub_plus import HubPlus
+from include.warehouse.migration import upgrade
+from tests.commands.doctor_surroundings import READER, Surroundings, add_syncs, as_reader, doctor
+
+
+@pytest.mark.parametrize(
+    ("timezone", "setting", "status", "says"),
+    [
+        pytest.param("UTC", "UTC", "pass", "read as UTC", id="both in UTC"),
+        pytest.param("America/New_York", "America/New_York", "pass", "read as America/New_York", id="both in New York"),
+        pytest.param("America/New_York", "UTC", "warn", "America/New_York would explain it", id="written in New York"),
+        pytest.param("Asia/Tokyo", "UTC", "warn", "in the future", id="written in Tokyo, ahead"),
+    ],
+)
+def test_a_wrong_time_zone_is_noticed(
+    place: Surroundings,
+    source: str,
+    capsys: pytest.CaptureFixture[str],
+    timezone: str,
+    setting: str,
+    status: str,
+    says: str,
+) -> None:
+    add_syncs(source, timezone=timezone)
+    place.policy(f"source: {{timezone: {setting}}}")
+
+    code, found = doctor(capsys)
+
+    assert code == 0
+    assert found["source.timezone"]["status"] == status
+    assert says in found["source.timezone"]["detail"]
+
+
+def test_one_stray_stamp_in_an_old_row_is_not_the_newest(
+    place: Surroundings, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(UTC)
+    with HubPlus(source) as hub:
+        credential = hub.add_credential(hub.add_company("Acme"))
+        hub.add_run(credential, started_at=now + timedelta(hours=6), completed_at=now + timedelta(hours=7))
+    add_syncs(source)
+
+    _, found = doctor(capsys)
+
+    assert found["source.timezone"]["status"] == "pass"
+
+
+def test_a_source_without_any_sync_cannot_tell_its_zone(
+    place: Surroundings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = doctor(capsys)
+
+    assert code == 0
+    assert found["source.timezone"]["status"] == "warn"
+
+
+def test_a_source_user_that_may_write_is_warned_of(
+    place: Surroundings, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.connection("hub_plus_db", source)
+
+    code, found = doctor(capsys)
+
+    assert code == 0
+    assert found["source.grants"]["status"] == "warn"
+    assert "company, servicetitan_credentials, servicetitan_sync_logs" in found["source.grants"]["detail"]
+
+
+def test_a_source_that_shows_secrets_is_warned_of(
+    place: Surroundings, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with psycopg.connect(source) as conn:
+        conn.execute(f"GRANT SELECT ON servicetitan_credentials TO {READER}")
+
+    _, found = doctor(capsys)
+
+    assert found["source.secrets"]["status"] == "warn"
+    assert "client_secret, access_token, refresh_token" in found["source.secrets"]["detail"]
+
+
+def test_what_a_source_cannot_give_is_told(
+    place: Surroundings, source: str, make_database: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with psycopg.connect(source) as conn:
+        conn.execute("DROP VIEW servicetitan_credentials_monitor")
+        conn.execute(f"REVOKE SELECT ON servicetitan_sync_logs FROM {READER}")
+        conn.execute(
+            "GRANT SELECT (id, service_titan_credential_id, data_type, status, started_at, completed_at, error_message)"
+            f" ON servicetitan_sync_logs TO {READER}"
+        )
+        conn.execute("ALTER TABLE servicetitan_sync_logs DROP CONSTRAINT servicetitan_sync_logs_pkey")
+
+    code, found = doctor(capsys)
+
+    assert code == 0
+    assert found["source.index"]["status"] == "warn"
+    assert found["source.completeness"]["status"] == "warn"
+    assert "GRANT SELECT (updated_at)" in found["source.updated_at"]["fix"]
+
+
+def test_a_source_that_may_not_be_read_names_the_grant(
+    place: Surroundings, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with psycopg.connect(source) as conn:
+        conn.execute(f"REVOKE SELECT ON servicetitan_sync_logs FROM {READER}")
+
+    code, found = doctor(capsys)
+
+    assert code == 2
+    assert found["source.connection"]["status"] == "fail"
+    assert "GRANT SELECT" in found["source.connection"]["fix"]
+    assert found["storage.grants"]["status"] == "pass"
+
+
+def test_a_storage_that_was_never_migrated_says_so(
+    place: Surroundings, make_database: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.connection("monitoring_db", make_database("bare"))
+
+    code, found = doctor(capsys)
+
+    assert code == 2
+    assert found["storage.connection"]["status"] == "pass"
+    assert found["storage.schema"]["status"] == "fail"
+    assert "include.cli migrate" in found["storage.schema"]["fix"]
+
+
+def test_a_storage_user_without_rights_is_told_which(
+    place: Surroundings, make_database: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = make_database("rights")
+    upgrade(storage)
+    with psycopg.connect(storage) as conn:
+        conn.execute(f"GRANT USAGE ON SCHEMA monitoring TO {READER}")
+        conn.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA monitoring TO {READER}")
+    place.connection("monitoring_db", as_reader(storage))
+
+    code, found = doctor(capsys)
+
+    assert code == 2
+    assert found["storage.grants"]["status"] == "fail"
+    assert "INSERT on alert" in found["storage.grants"]["detail"]
+
+
+def test_clocks_that_differ_are_warned_of(place: Surroundings) -> None:
+    """A frozen clock of ours, an hour behind the servers'."""
+    found = {finding.name: finding for finding in diagnose(now=datetime.now(UTC) - timedelta(hours=1))}
+
+    assert found["source.clock"].status is found["storage.clock"].status is Status.WARN
+    assert re.search(r"3[56]\d\d seconds apart", found["source.clock"].detail)
+
+
+@pytest.mark.parametrize(
+    ("right", "table"),
+    [
+        pytest.param("UPDATE (status)", "servicetitan_sync_logs", id="one column may be changed"),
+        pytest.param("INSERT (company_name)", "company", id="rows of one column may be added"),
+        pytest.param("TRUNCATE", "servicetitan_credentials", id="a table may be emptied"),
+    ],
+)
+def test_one_right_to_write_is_enough_to_be_warned_of(
+    place: Surroundings, source: str, capsys: pytest.CaptureFixture[str], right: str, table: str
+) -> None:
+    with psycopg.connect(source) as conn:
+        conn.execute(f"GRANT {right} ON {table} TO {READER}")
+
+    _, found = doctor(capsys)
+
+    assert found["source.grants"]["status"] == "warn"
+    assert found["source.grants"]["detail"].endswith(f"tables {table}")
+
+
+def test_a_storage_that_may_not_be_read_is_mended_by_the_sql_that_is_named(
+    place: Surroundings, make_database: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = make_database("closed")
+    upgrade(storage)
+    place.connection("monitoring_db", as_reader(storage))
+
+    code, found = doctor(capsys)
+
+    assert code == 2
+    assert found["storage.schema"]["status"] == "fail"
+    fix = found["storage.schema"]["fix"]
+    with psycopg.connect(storage) as conn:
+        conn.execute(fix.partition("run: ")[2])
+    code, found = doctor(capsys)
+    assert code == 0
+    assert found["storage.grants"]["status"] == "pass"
+
+
+def test_a_storage_that_is_not_utf8_is_not_sent_to_migrate(
+    place: Surroundings, make_database: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dsn = make_database("beside")
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("CREATE DATABASE doctor_latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        try:
+            place.connection("monitoring_db", dsn.rpartition("/")[0] + "/doctor_latin1")
+            code, found = doctor(capsys)
+        finally:
+            conn.execute("DROP DATABASE doctor_latin1")
+
+    assert code == 2
+    assert "encoded in LATIN1" in found["storage.schema"]["detail"]
+    assert "ENCODING 'UTF8'" in found["storage.schema"]["fix"]
+    assert "migrate" not in found["storage.schema"]["fix"]
