@@ -6,7 +6,7 @@ import zoneinfo
 from functools import cache
 
 NO_ZONES = frozenset({"Factory", "localtime", "posixrules"})
-"""Files among the zones that are none: "not set", this machine's own zone, and rules. PostgreSQL refuses or misreads them."""
+"""Files that are no zones: "not set", this machine's own zone, and rules. PostgreSQL refuses or misreads them."""
 
 
 @cache

@@ -189,7 +189,8 @@ def _foreign_owner(driver: psycopg.Connection[Any]) -> str | None:
 
 def _require_readable(driver: psycopg.Connection[Any], *, owner: str) -> None:
     row = driver.execute(
-        "SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), quote_ident(current_user)"
+        "SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),"
+        " quote_ident(current_user)"
         " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         " WHERE n.nspname = %(schema)s AND c.relname = %(table)s",
         {"schema": SCHEMA, "table": VERSION_TABLE},
@@ -198,7 +199,8 @@ def _require_readable(driver: psycopg.Connection[Any], *, owner: str) -> None:
     if not may_read:
         raise StorageError(
             f"the tables of schema {SCHEMA} belong to role {owner}, and role {role} may not read them; "
-            f"migrate with a connection as {owner}; for {role} only to work with them, have {owner} or a superuser run: {working_rights(role)}"
+            f"migrate with a connection as {owner}; for {role} only to work with them, "
+            f"have {owner} or a superuser run: {working_rights(role)}"
         )
 
 

@@ -94,8 +94,8 @@ def storage_errors() -> Iterator[None]:
         raise StorageError(f"the monitoring schema is missing or older than this code; {MIGRATE}") from error
     except pg_errors.InsufficientPrivilege as error:
         raise StorageError(
-            f"the monitoring database's role lacks a right: {one_line(error)}; connect as the owner of schema {SCHEMA}, "
-            f"or have it run: {working_rights('the role')}"
+            f"the monitoring database's role lacks a right: {one_line(error)}; "
+            f"connect as the owner of schema {SCHEMA}, or have it run: {working_rights('the role')}"
         ) from error
     except pg_errors.LockNotAvailable as error:
         raise StorageError(
