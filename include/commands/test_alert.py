@@ -78,18 +78,15 @@ def _require_channel(channel: str) -> None:
     """Raise `RequestError` unless the policy would take the channel as well."""
     from pydantic_core import PydanticCustomError
 
-    from include.orchestration.policy_values import email_address, slack_channel
+    from include.orchestration.policy_mistakes import looks_secret
+    from include.orchestration.policy_values import channel_key
     from include.sync_health.errors import RequestError
-    from include.sync_health.routing import address_of, kind_of
 
-    checks = {"slack": slack_channel, "email": email_address}
-    check = checks.get(kind_of(channel))
-    if check is None:
-        raise RequestError(f"--channel: {channel!r} is no channel; write slack:#name or email:address")
     try:
-        check(address_of(channel))
-    except (ValueError, PydanticCustomError) as error:
-        raise RequestError(f"--channel: {channel!r} is no channel; {error}") from None
+        channel_key(channel)
+    except PydanticCustomError as error:
+        shown = "a text that looks like a secret" if looks_secret(channel) else repr(channel)
+        raise RequestError(f"--channel: {shown} is no channel; {error.message()}") from None
 
 
 def _enqueue(conn: Any, channels: list[str], *, now: datetime) -> dict[str, str]:

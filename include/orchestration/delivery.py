@@ -200,8 +200,8 @@ def retry_pause(attempts: int, *, retry_after: float | None) -> timedelta:
     """
     Return how long to wait before the next attempt.
 
-    What the service asks for, within `SHORTEST_WAIT` and `LONGEST_WAIT`, where it asks; else doubling from `FIRST_BACKOFF` to `LONGEST_BACKOFF`, less up to a
-    quarter at random, so that many workers do not come back at once.
+    What the service asks for, within `SHORTEST_WAIT` and `LONGEST_WAIT`, where it asks; else doubling from
+    `FIRST_BACKOFF` to `LONGEST_BACKOFF`, less up to a quarter at random, so that many workers do not come back at once.
     """
     if retry_after is not None and math.isfinite(retry_after):
         return timedelta(seconds=min(max(retry_after, SHORTEST_WAIT), LONGEST_WAIT))

@@ -21,7 +21,7 @@ from include.orchestration.settings import FAILURE_CHANNEL_VARIABLE, MAIL, SLACK
 from include.orchestration.zone_guess import FURTHEST, zone_finding
 from include.sync_health.errors import ConnectionMissing, MonitorError, PolicyError
 from include.sync_health.policy import Policy
-from include.sync_health.routing import CHANNEL_KINDS, address_of, kind_of
+from include.sync_health.routing import address_of, kind_of
 from include.sync_health.verdicts import Severity
 
 if TYPE_CHECKING:
@@ -107,21 +107,18 @@ def _failure_channel(named: str) -> tuple[str | None, Finding]:
     """Return the channel key that the environment names, None where there is none to use, and what to say of it."""
     from pydantic_core import PydanticCustomError
 
-    from include.orchestration.policy_values import email_address, slack_channel
+    from include.orchestration.policy_values import channel_key
 
-    name, form = "failure.channel", f"set {FAILURE_CHANNEL_VARIABLE}=slack:#name or email:address where Airflow runs"
+    name, where = "failure.channel", f"{FAILURE_CHANNEL_VARIABLE} where Airflow runs"
     if not named:
-        return None, warned(name, "nobody is told when the monitor itself fails: none is set here", fix=form)
-    shown = "a text that looks like a secret" if looks_secret(named) else repr(named)
-    if kind_of(named) not in CHANNEL_KINDS:
-        return None, failed(name, f"{FAILURE_CHANNEL_VARIABLE} is {shown}, which is no channel", fix=form)
-    check = slack_channel if kind_of(named) == "slack" else email_address
+        fix = f"set {where}: write slack:#name or email:address"
+        return None, warned(name, "nobody is told when the monitor itself fails: none is set here", fix=fix)
     try:
-        check(address_of(named))
+        channel_key(named)
     except PydanticCustomError as error:
-        return None, failed(
-            name, f"{FAILURE_CHANNEL_VARIABLE} is {shown}, which is no channel", fix=f"{form}: {error.message()}"
-        )
+        shown = "a text that looks like a secret" if looks_secret(named) else repr(named)
+        said = f"{FAILURE_CHANNEL_VARIABLE} is {shown}, which is no channel"
+        return None, failed(name, said, fix=f"set {where}: {error.message()}")
     return named, passed(name, f"{named} is told when the monitor itself fails")
 
 

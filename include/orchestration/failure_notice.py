@@ -66,7 +66,8 @@ def failure_channel() -> str | None:
     if not named:
         return None
     if kind_of(named) not in CHANNEL_KINDS or not address_of(named):
-        log.error("%s: %r is no channel; write slack:#name or email:address", FAILURE_CHANNEL_VARIABLE, named)
+        # Not shown: somebody may have pasted a webhook's URL.
+        log.error("%s names no channel; write slack:#name or email:address", FAILURE_CHANNEL_VARIABLE)
         return None
     return named
 

@@ -123,7 +123,8 @@ def drain_from_task(channel: str, *, send: Callable[..., Mapping[str, Any]], con
         AirflowException: the channel did not answer; the task's own retry carries on.
     """
     from include.orchestration.delivery import Drain, drain_channel
-    from include.orchestration.settings import postgres_conninfo, storage_connection
+    from include.orchestration.policy_file import storage_connection
+    from include.orchestration.settings import postgres_conninfo
 
     ti = context["ti"]
     result = drain_channel(

@@ -97,7 +97,7 @@ def load_policy_or_last_good(
             raise error from None
 
 
-def storage_connection_of_files(*, overlay: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
+def storage_connection(*, overlay: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
     """
     Return ``storage.connection`` alone, from files that may be wrong elsewhere: the last good policy is kept there.
 

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from include.orchestration.policy_mistakes import choose_from, looks_secret
 from include.sync_health import durations
+from include.sync_health.routing import address_of, kind_of
 from include.sync_health.zones import known_zones
 
 NEVER = "never"
@@ -164,6 +165,19 @@ def email_address(value: Any) -> str:
     if not is_address or ".." in value or value.startswith(".") or ".@" in value:
         raise refused("use one bare address such as ops@example.org")
     return str(value)
+
+
+def channel_key(value: str) -> str:
+    """Validate ``slack:#name`` or ``email:address``: a receiver's channel with its kind before it."""
+    form = "write slack:#name or email:address"
+    check = {"slack": slack_channel, "email": email_address}.get(kind_of(value))
+    if check is None:
+        raise refused(form)
+    try:
+        check(address_of(value))
+    except PydanticCustomError as error:
+        raise refused(f"{form}: {error.message()}") from None
+    return value
 
 
 def _matching(value: Any, pattern: re.Pattern[str], allowed: str) -> str:

@@ -8,13 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from include.orchestration.connections import find_connection
-from include.orchestration.policy_file import (
-    LoadedPolicy,
-    dump_policy,
-    load_policy,
-    load_policy_or_last_good,
-    storage_connection_of_files,
-)
+from include.orchestration.policy_file import LoadedPolicy, dump_policy, load_policy, load_policy_or_last_good
 from include.sync_health.errors import ConnectionMissing, MonitorError, PolicyError
 from include.sync_health.routing import CHANNEL_KINDS
 
@@ -69,14 +63,6 @@ def policy_in_force(*, storage_conninfo: str | None = None, now: datetime | None
 def postgres_conninfo(conn_id: str) -> str:
     """Return libpq conninfo for an Airflow connection; `ConnectionMissing` when there is none."""
     return find_connection(conn_id).postgres_conninfo()
-
-
-def storage_connection() -> str:
-    """Return the id of the connection of our schema, also while the policy file is wrong elsewhere."""
-    try:
-        return policy_in_force().loaded.policy.storage_connection
-    except PolicyError:
-        return storage_connection_of_files()
 
 
 def is_configured(conn_id: str) -> bool:

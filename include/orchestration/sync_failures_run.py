@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from include.orchestration.evaluation import Evaluation, evaluate_sync_failures
-from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo, storage_connection
+from include.orchestration.policy_file import storage_connection
+from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo
 from include.orchestration.tick_source import TICK, RunFilters
 from include.sync_health.errors import MonitorError, RequestError, SourceError
 from include.sync_health.routing import address_of, kind_of

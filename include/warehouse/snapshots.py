@@ -31,8 +31,9 @@ SNAPSHOT_COLUMNS = (
 """The columns of `CREDENTIAL_COLUMNS` that are kept; a difference in any of them is a change."""
 
 # `known` hops from id to id over the primary key, and `latest` looks up one row for each: the cost follows the number of
-# credentials, not the length of their history (a token that is refreshed every 15 minutes is a change every time). A credential whose newest row is not older than as_of is left alone: the source
-# has no past to read, so what it shows now says nothing of an earlier moment.
+# credentials, not the length of their history (a token that is refreshed every 15 minutes is a change every time).
+# A credential whose newest row is not older than as_of is left alone: the source has no past to read, so what it shows
+# now says nothing of an earlier moment.
 _RECORD = """
     WITH RECURSIVE known (credential_id) AS (
         SELECT min(credential_id) FROM monitoring.credential_snapshot

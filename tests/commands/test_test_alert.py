@@ -62,6 +62,11 @@ def test_a_channel_without_a_connection_is_told(
         pytest.param("#general", "write slack:#name or email:address", id="no kind"),
         pytest.param("slack:general", "did you mean '#general'?", id="a Slack channel without #"),
         pytest.param("email:nobody", "use one bare address", id="no address"),
+        pytest.param(
+            "https://hooks.slack.com/services/T0/B0/s3cr3tS3cr3t",
+            "a text that looks like a secret",
+            id="a webhook's URL",
+        ),
         pytest.param("email:a@b.c\nBcc: x@y.z", "use one bare address", id="a header smuggled in"),
     ],
 )
@@ -72,4 +77,5 @@ def test_a_wrong_channel_is_one_line(
     assert main(["test-alert", "--channel", channel]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
+    assert "s3cr3t" not in line
     assert world.rows("SELECT 1 FROM monitoring.delivery") == []
