@@ -19,8 +19,8 @@ from include.orchestration.policy_file import LoadedPolicy, load_policy
 from include.orchestration.policy_mistakes import lines_of, looks_secret
 from include.orchestration.settings import FAILURE_CHANNEL_VARIABLE, MAIL, SLACK_BOT, SLACK_WEBHOOK
 from include.orchestration.zone_guess import FURTHEST, zone_finding
-from include.sync_health.errors import ConnectionMissing, MonitorError, PolicyError
-from include.sync_health.policy import Policy
+from include.sync_health.errors import ConnectionMissing, MonitorError, PolicyError, SourceError
+from include.sync_health.policy import Policy, SourcePolicy
 from include.sync_health.routing import address_of, kind_of
 from include.sync_health.verdicts import Severity
 
@@ -167,7 +167,7 @@ def _source(policy: Policy, *, find: FindConnection, now: datetime) -> Iterator[
         shape = reader.shape
         tables = (shape.runs.name, shape.credentials.name, shape.companies.name)
         yield passed("source.schema", f"{shape.schema}: {', '.join(tables)}; runs are found by {shape.search}")
-        yield from _limits(shape)
+        yield from _limits(shape, bounded)
         writes = writable_tables(session, schema=shape.schema, tables=tables)
         if writes:
             yield warned(
@@ -185,8 +185,10 @@ def _source(policy: Policy, *, find: FindConnection, now: datetime) -> Iterator[
         )
 
 
-def _limits(shape: SourceShape) -> Iterator[Finding]:
+def _limits(shape: SourceShape, policy: SourcePolicy) -> Iterator[Finding]:
     """Yield what this source cannot give, not cheaply, or should not give."""
+    from include.warehouse.source_schema import require_counts
+
     table = shape.runs.name
     if exposed := [column for column in SECRET_COLUMNS if shape.credentials.has(column)]:
         yield warned(
@@ -206,6 +208,11 @@ def _limits(shape: SourceShape) -> Iterator[Finding]:
             "it cannot be seen whether a credential has its client id and secret: all count as complete",
             fix="have the view servicetitan_credentials_monitor created (docs/deployment.md)",
         )
+    try:
+        require_counts(shape, policy)
+    except SourceError as error:
+        # Only what needs the counts is blind: the rest of the monitor works.
+        yield _told("source.counts", error)
     if "updated_at" in shape.runs.types and not shape.runs.has("updated_at"):
         yield warned(
             "source.updated_at",

@@ -205,7 +205,9 @@ def _schema_mistakes(error: ValidationError, documents: tuple[Document, ...]) ->
             case "list_type":
                 allowed = "use a list, such as [a, b]"
             case "too_short":
-                allowed = "name at least one, or leave the key out to match everything"
+                allowed = "name at least one"
+                if path[0] == "routes":
+                    allowed += ", or leave the key out to match everything"
             case _:
                 allowed = found["msg"]
         yield PolicyMistake(

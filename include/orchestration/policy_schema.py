@@ -9,93 +9,68 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from include.orchestration import policy_sections as of
 from include.orchestration import policy_values as values
+from include.orchestration.policy_rules_schema import RulesSection, rules_of, rules_tree_of
+from include.orchestration.policy_sections import Section, agreeing, chosen_once, shown
 from include.sync_health import policy as core
-from include.sync_health.durations import format_duration
 from include.sync_health.verdicts import Severity
 
-DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
-MAX_COUNT = 10_000
-
-Part = TypeVar("Part", bound="Section")
-
-Span = Annotated[timedelta, BeforeValidator(values.duration(at_most=7 * DAY))]
-Window = Annotated[timedelta, BeforeValidator(values.duration(at_least=SECOND, at_most=7 * DAY))]
-LongWindow = Annotated[timedelta, BeforeValidator(values.duration(at_least=SECOND, at_most=30 * DAY))]
-Lookback = Annotated[timedelta, BeforeValidator(values.duration(at_least=SECOND, at_most=366 * DAY))]
-Timeout = Annotated[timedelta, BeforeValidator(values.duration(at_least=SECOND, at_most=timedelta(hours=1)))]
-Repeat = Annotated[
-    timedelta | None, BeforeValidator(values.duration_or_never(at_least=timedelta(minutes=1), at_most=30 * DAY))
-]
-Count = Annotated[int, BeforeValidator(values.whole_number(at_least=1, at_most=MAX_COUNT))]
-Days = Annotated[int, BeforeValidator(values.whole_number(at_least=0, at_most=31))]
-Switch = Annotated[bool, BeforeValidator(values.switch)]
-Zone = Annotated[str, BeforeValidator(values.zone)]
-ConnectionId = Annotated[str, BeforeValidator(values.connection_id)]
-Identifier = Annotated[str, BeforeValidator(values.identifier)]
-SeverityWord = Annotated[Severity, BeforeValidator(values.word(Severity))]
-ModeWord = Annotated[core.RuleMode, BeforeValidator(values.word(core.RuleMode))]
-LevelWord = Annotated[core.MonitoringLevel, BeforeValidator(values.word(core.MonitoringLevel))]
-SyncLogTable = Annotated[str, BeforeValidator(values.one_of(values.SYNC_LOG_TABLES))]
-Environment = Annotated[str, BeforeValidator(values.one_of(values.ENVIRONMENTS))]
-RuleName = Annotated[str, BeforeValidator(values.one_of(tuple(core.RulePolicies.__slots__)))]
-ReceiverName = Annotated[str, BeforeValidator(values.receiver_name)]
-SlackChannel = Annotated[str, BeforeValidator(values.slack_channel)]
-EmailAddress = Annotated[str, BeforeValidator(values.email_address)]
-
-
-class Section(BaseModel):
-    """A mapping of the file: no key but these, nothing converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+KEPT_AT_MOST = 3_650 * of.DAY
 
 
 class SourceSection(Section):
     """`source`."""
 
-    connection: ConnectionId
-    schema_: Identifier = Field(alias="schema")
-    sync_log_table: SyncLogTable | None
-    timezone: Zone
-    id_slack: Window
-    open_lookback: Lookback
-    statement_timeout: Timeout
+    connection: of.ConnectionId
+    schema_: of.Identifier = Field(alias="schema")
+    sync_log_table: of.SyncLogTable | None
+    timezone: of.Zone
+    id_slack: of.Window
+    open_lookback: of.Lookback
+    statement_timeout: of.Timeout
 
     @model_validator(mode="after")
     def _agree(self) -> SourceSection:
-        return _agreeing(self, "open_lookback", self.open_lookback >= self.id_slack, "at least", "id_slack")
+        return agreeing(self, "open_lookback", self.open_lookback >= self.id_slack, "at least", "id_slack")
 
 
 class StorageSection(Section):
     """`storage`."""
 
-    connection: ConnectionId
+    connection: of.ConnectionId
 
 
 class ReportingSection(Section):
     """`reporting`."""
 
-    timezone: Zone
-    late_data_days: Days
+    timezone: of.Zone
+    late_data_days: of.Days
+    duration_fallback: of.Switch
 
 
 class LiveHorizonSection(Section):
     """`live_horizon`: one key for each check."""
 
-    sync_failures: LongWindow
-    credential_health: LongWindow
-    data_quality: LongWindow
+    sync_failures: of.LongWindow
+    credential_health: of.LongWindow
+    data_quality: of.LongWindow
+
+
+class CredentialsSection(Section):
+    """`credentials`."""
+
+    monitored_statuses: Annotated[list[of.ConnectionStatus], AfterValidator(chosen_once), Field(min_length=1)]
 
 
 class EnvironmentSection(Section):
     """`environments.NAME`."""
 
-    severity_cap: SeverityWord | None
+    severity_cap: of.SeverityWord | None
 
 
 class EnvironmentsSection(Section):
@@ -105,100 +80,66 @@ class EnvironmentsSection(Section):
     integration: EnvironmentSection
 
 
-class RuleSection(Section):
-    """What every rule has."""
-
-    mode: ModeWord
-    severity: SeverityWord
-    for_: Span = Field(alias="for")
-    keep_firing_for: Span
-
-
-class SyncFailuresSection(RuleSection):
-    """`rules.sync_failures`."""
-
-    threshold: Count
-    window: Window
-    evidence_window: Window
-    count_cancelled: Switch
-
-    @model_validator(mode="after")
-    def _agree(self) -> SyncFailuresSection:
-        return _agreeing(self, "evidence_window", self.evidence_window >= self.window, "at least", "window")
-
-
-class ConsecutiveFailuresSection(RuleSection):
-    """`rules.consecutive_failures`."""
-
-    threshold: Count
-    window: LongWindow
-    high_from: Count
-    count_cancelled: Switch
-
-    @model_validator(mode="after")
-    def _agree(self) -> ConsecutiveFailuresSection:
-        return _agreeing(self, "high_from", self.high_from >= self.threshold, "at least", "threshold")
-
-
-class StuckSyncSection(RuleSection):
-    """`rules.stuck_sync`."""
-
-    open_for: LongWindow
-    high_after: LongWindow
-
-    @model_validator(mode="after")
-    def _agree(self) -> StuckSyncSection:
-        return _agreeing(self, "high_after", self.high_after > self.open_for, "more than", "open_for")
-
-
-class RulesSection(Section):
-    """`rules`: the names of `RulePolicies`."""
-
-    sync_failures: SyncFailuresSection
-    consecutive_failures: ConsecutiveFailuresSection
-    stuck_sync: StuckSyncSection
-    monitor_health: RuleSection
-
-
 class ReceiverSection(Section):
     """`receivers.NAME`."""
 
-    slack: list[SlackChannel] = []
-    email: list[EmailAddress] = []
+    slack: list[of.SlackChannel] = Field(default_factory=list)
+    email: list[of.EmailAddress] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _reaches_somebody(self) -> ReceiverSection:
         channels = [*self.slack, *(address.lower() for address in self.email)]
         if not channels:
-            raise PydanticCustomError("policy", "{allowed}", {"allowed": "give it at least one slack or email channel"})
-        if repeated := sorted({channel for channel in channels if channels.count(channel) > 1}):
-            raise PydanticCustomError("policy", "{allowed}", {"allowed": f"name {', '.join(repeated)} only once"})
+            raise values.refused("give it at least one slack or email channel")
+        chosen_once(channels)
         return self
 
 
 class MatchSection(Section):
     """`routes[n].match`; a key left out matches everything."""
 
-    severity: list[SeverityWord] = Field(default=[], min_length=1)
-    rule: list[RuleName] = Field(default=[], min_length=1)
-    environment: list[Environment] = Field(default=[], min_length=1)
+    severity: list[of.SeverityWord] = Field(default=[], min_length=1)
+    rule: list[of.RuleName] = Field(default=[], min_length=1)
+    environment: list[of.Environment] = Field(default=[], min_length=1)
 
 
 class RouteSection(Section):
     """`routes[n]`."""
 
     match: MatchSection = MatchSection()
-    to: ReceiverName
-    continue_: Switch = Field(default=False, alias="continue")
+    to: of.ReceiverName
+    continue_: of.Switch = Field(default=False, alias="continue")
 
 
 class RepeatSection(Section):
     """`repeat`: one key for each severity."""
 
-    critical: Repeat
-    high: Repeat
-    medium: Repeat
-    low: Repeat
+    critical: of.Repeat
+    high: of.Repeat
+    medium: of.Repeat
+    low: of.Repeat
+
+
+class RetentionSection(Section):
+    """
+    `retention`: no shorter than what the checks remember, or somebody at night needs.
+
+    A retried run of any age within a `live_horizon` (at most 30 days) must find that it was evaluated, and `repeat` and
+    the reopening of an alert reach as far back.
+    """
+
+    check_runs: Annotated[timedelta, BeforeValidator(values.duration(at_least=30 * of.DAY, at_most=KEPT_AT_MOST))]
+    deliveries: Annotated[timedelta, BeforeValidator(values.duration(at_least=60 * of.DAY, at_most=KEPT_AT_MOST))]
+    alert_events: Annotated[timedelta, BeforeValidator(values.duration(at_least=60 * of.DAY, at_most=KEPT_AT_MOST))]
+    credential_snapshots: Annotated[
+        timedelta, BeforeValidator(values.duration(at_least=90 * of.DAY, at_most=KEPT_AT_MOST))
+    ]
+    token_detail: Annotated[timedelta, BeforeValidator(values.duration(at_least=2 * of.DAY, at_most=KEPT_AT_MOST))]
+
+    @model_validator(mode="after")
+    def _agree(self) -> RetentionSection:
+        agrees = self.token_detail <= self.credential_snapshots
+        return agreeing(self, "token_detail", agrees, "at most", "credential_snapshots")
 
 
 class PolicySection(Section):
@@ -209,12 +150,16 @@ class PolicySection(Section):
     reporting: ReportingSection
     live_horizon: LiveHorizonSection
     environments: EnvironmentsSection
+    credentials: CredentialsSection
     rules: RulesSection
-    receivers: dict[ReceiverName, ReceiverSection]
+    recheck_open: of.Switch
+    receivers: dict[of.ReceiverName, ReceiverSection]
     routes: list[RouteSection]
     repeat: RepeatSection
-    summary_above: Count
-    monitoring_level: LevelWord
+    inhibition: of.Switch
+    summary_above: of.Count
+    retention: RetentionSection
+    monitoring_level: of.LevelWord
 
 
 def policy_of(section: PolicySection) -> core.Policy:
@@ -225,14 +170,12 @@ def policy_of(section: PolicySection) -> core.Policy:
         storage_connection=section.storage.connection,
         reporting_timezone=section.reporting.timezone,
         late_data_days=section.reporting.late_data_days,
+        duration_fallback=section.reporting.duration_fallback,
         live_horizon=dict(section.live_horizon),
         severity_caps={name: cap for name, cap in caps.items() if cap is not None},
-        rules=core.RulePolicies(
-            sync_failures=core.SyncFailuresPolicy(**dict(section.rules.sync_failures)),
-            consecutive_failures=core.ConsecutiveFailuresPolicy(**dict(section.rules.consecutive_failures)),
-            stuck_sync=core.StuckSyncPolicy(**dict(section.rules.stuck_sync)),
-            monitor_health=core.MonitorHealthPolicy(**dict(section.rules.monitor_health)),
-        ),
+        monitored_statuses=tuple(section.credentials.monitored_statuses),
+        rules=rules_of(section.rules),
+        recheck_open=section.recheck_open,
         receivers={
             name: core.Receiver(slack=tuple(receiver.slack), email=tuple(receiver.email))
             for name, receiver in section.receivers.items()
@@ -246,7 +189,9 @@ def policy_of(section: PolicySection) -> core.Policy:
             for route in section.routes
         ),
         repeat={Severity(name): wait for name, wait in section.repeat},
+        inhibition=section.inhibition,
         summary_above=section.summary_above,
+        retention=core.RetentionPolicy(**dict(section.retention)),
         monitoring_level=section.monitoring_level,
     )
 
@@ -258,16 +203,21 @@ def tree_of(policy: core.Policy) -> dict[str, Any]:
     Raises:
         ValueError: a duration with a fraction of a second, which no file can hold.
     """
-    rules = {name: _plain(policy.rules.named(name), RulesSection, name) for name in RulesSection.model_fields}
     return {
-        "source": _plain(policy.source, PolicySection, "source"),
+        "source": _plain(policy.source, SourceSection),
         "storage": {"connection": policy.storage_connection},
-        "reporting": {"timezone": policy.reporting_timezone, "late_data_days": policy.late_data_days},
-        "live_horizon": {name: _shown(policy.live_horizon[name]) for name in LiveHorizonSection.model_fields},
-        "environments": {
-            name: {"severity_cap": _shown(policy.severity_caps.get(name))} for name in EnvironmentsSection.model_fields
+        "reporting": {
+            "timezone": policy.reporting_timezone,
+            "late_data_days": policy.late_data_days,
+            "duration_fallback": policy.duration_fallback,
         },
-        "rules": rules,
+        "live_horizon": {name: shown(policy.live_horizon[name]) for name in LiveHorizonSection.model_fields},
+        "environments": {
+            name: {"severity_cap": shown(policy.severity_caps.get(name))} for name in EnvironmentsSection.model_fields
+        },
+        "credentials": {"monitored_statuses": list(policy.monitored_statuses)},
+        "rules": rules_tree_of(policy.rules),
+        "recheck_open": policy.recheck_open,
         "receivers": {
             name: {"slack": list(receiver.slack), "email": list(receiver.email)}
             for name, receiver in policy.receivers.items()
@@ -285,44 +235,29 @@ def tree_of(policy: core.Policy) -> dict[str, Any]:
             }
             for route in policy.routes
         ],
-        "repeat": {
-            name: values.NEVER if policy.repeat.get(Severity(name)) is None else _shown(policy.repeat[Severity(name)])
-            for name in RepeatSection.model_fields
-        },
+        "repeat": {name: _repeat_words(policy.repeat.get(Severity(name))) for name in RepeatSection.model_fields},
+        "inhibition": policy.inhibition,
         "summary_above": policy.summary_above,
+        "retention": _plain(policy.retention, RetentionSection),
         "monitoring_level": str(policy.monitoring_level),
     }
 
 
-def _plain(value: Any, parent: type[Section], key: str) -> dict[str, Any]:
-    section = parent.model_fields[key].annotation
-    if not (isinstance(section, type) and issubclass(section, Section)):
-        raise TypeError(f"{key} is no section")
-    plain = {}
-    for name, field in section.model_fields.items():
-        attribute = name if hasattr(value, name) else name.rstrip("_")
-        plain[field.alias or name] = _shown(getattr(value, attribute))
-    return plain
+def _plain(value: Any, section: type[Section]) -> dict[str, Any]:
+    # `schema_` of the file is `schema` of the core: pydantic keeps that name for itself.
+    return {
+        field.alias or name: shown(getattr(value, name.rstrip("_"))) for name, field in section.model_fields.items()
+    }
 
 
-def _shown(value: Any) -> Any:
-    if isinstance(value, timedelta):
-        return format_duration(value)
-    return str(value) if isinstance(value, str) else value
+def _repeat_words(wait: timedelta | None) -> str:
+    if wait is None:
+        return values.NEVER
+    return str(shown(wait)) if wait else values.EVERY_RUN
 
 
 def _ordered(chosen: frozenset[Any]) -> Sequence[Any]:
     return sorted(chosen, key=lambda choice: (-choice.rank if isinstance(choice, Severity) else 0, str(choice)))
-
-
-def _agreeing(section: Part, key: str, agrees: bool, relation: str, other: str) -> Part:
-    """Return the section, or raise the contradiction between two of its keys."""
-    if agrees:
-        return section
-    value, bound = _shown(getattr(section, key)), _shown(getattr(section, other))
-    allowed = f"it must be {relation} {other}, which is {bound}"
-    context = {"key": key, "value": value, "other": other, "allowed": allowed}
-    raise PydanticCustomError("contradiction", "{allowed}", context)
 
 
 def section_at(path: Sequence[str | int]) -> type[Section] | None:

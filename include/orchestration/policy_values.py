@@ -22,7 +22,9 @@ from include.sync_health.routing import address_of, kind_of
 from include.sync_health.zones import known_zones
 
 NEVER = "never"
+EVERY_RUN = "every run"
 ENVIRONMENTS = ("integration", "production")  # the credential's environment enum in Hub Plus
+CONNECTION_STATUSES = ("active", "connected", "error", "inactive", "pending")  # all that its shapes and code know
 SYNC_LOG_TABLES = ("servicetitan_sync_log", "servicetitan_sync_logs")
 
 # Slack: names are lower case without spaces or periods, at most 80 characters (https://api.slack.com/methods/conversations.create);
@@ -36,6 +38,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}")  # PostgreSQL: 63 byte
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 Word = TypeVar("Word", bound=StrEnum)
+Value = TypeVar("Value")
+Meaning = TypeVar("Meaning")
 
 
 def refused(allowed: str) -> PydanticCustomError:
@@ -61,17 +65,24 @@ def duration(*, at_least: timedelta = timedelta(0), at_most: timedelta) -> Calla
     return validate
 
 
-def duration_or_never(*, at_least: timedelta, at_most: timedelta) -> Callable[[Any], timedelta | None]:
-    """Return a validator of durations, or of the word ``never`` (None)."""
-    of_duration = duration(at_least=at_least, at_most=at_most)
+def or_never(of_value: Callable[[Any], Value]) -> Callable[[Any], Value | None]:
+    """Return a validator of what ``of_value`` takes, or of the word ``never`` (None)."""
+    return _or_word(of_value, word=NEVER, meaning=None)
 
-    def validate(value: Any) -> timedelta | None:
-        if value == NEVER:
-            return None
+
+def or_every_run(of_wait: Callable[[Any], Value]) -> Callable[[Any], Value | timedelta]:
+    """Return a validator of what ``of_wait`` takes, or of ``every run`` (0: as often as it is judged)."""
+    return _or_word(of_wait, word=EVERY_RUN, meaning=timedelta(0))
+
+
+def _or_word(of_value: Callable[[Any], Value], *, word: str, meaning: Meaning) -> Callable[[Any], Value | Meaning]:
+    def validate(value: Any) -> Value | Meaning:
+        if value == word:
+            return meaning
         try:
-            return of_duration(value)
+            return of_value(value)
         except PydanticCustomError as error:
-            raise refused(f"{error.message()}; or {NEVER}") from None
+            raise refused(f"{error.message()}; or {word}") from None
 
     return validate
 
@@ -83,6 +94,26 @@ def whole_number(*, at_least: int, at_most: int) -> Callable[[Any], int]:
         if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= at_most:
             raise refused(f"use a whole number from {at_least} to {at_most}")
         return value
+
+    return validate
+
+
+def percentage(
+    *, at_least: float | None = None, above: float = 0, at_most: float | None = None, below: float = 100
+) -> Callable[[Any], float]:
+    """Return a validator of percentages as numbers; ``at_least`` and ``at_most`` allow the bound itself."""
+    low = f"{at_least:g}" if at_least is not None else f"more than {above:g}"
+    high = f"to {at_most:g}" if at_most is not None else f"to less than {below:g}"
+
+    def validate(value: Any) -> float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if (
+            not is_number
+            or not (value >= at_least if at_least is not None else value > above)
+            or not (value <= at_most if at_most is not None else value < below)
+        ):
+            raise refused(f"use a percentage from {low} {high}, without the sign: 20 or 12.5")
+        return float(value)
 
     return validate
 

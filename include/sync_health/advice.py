@@ -1,4 +1,4 @@
-"""What most likely causes a failure, and what to do first: one table by error class, one by rule."""
+"""What most likely causes a failure, and what to do first: by rule, by error class, and by both."""
 
 from __future__ import annotations
 
@@ -57,11 +57,76 @@ BY_ERROR_CLASS: Mapping[ErrorClass, Advice] = {
 }
 """For every error class."""
 
+OUTAGE: Mapping[ErrorClass, Advice] = {
+    ErrorClass.AUTH: Advice(
+        likely_cause="ServiceTitan refuses many credentials at once: our app was revoked or its key changed, its login "
+        "service is disturbed, or Hub Plus can no longer read its stored secrets",
+        first_step="Check status.servicetitan.com, then the app in ServiceTitan's developer portal; leave the credentials as "
+        "they are until you know: entering them anew one by one would not help",
+    ),
+    ErrorClass.PERMISSION: Advice(
+        likely_cause="Our app lost a scope for everyone, or ServiceTitan moved data behind another one",
+        first_step="In ServiceTitan's developer portal, compare the app's scopes and version with last week's",
+    ),
+    ErrorClass.RATE_LIMIT: Advice(
+        likely_cause="All credentials share a limit that is used up: many syncs started together, or something else calls "
+        "with the same app",
+        first_step="In Hub Plus, see whether a bulk or historical sync runs, and stop it; then spread the schedules",
+    ),
+    ErrorClass.TIMEOUT: Advice(
+        likely_cause="ServiceTitan does not answer in time, or our way out to it is disturbed",
+        first_step="Call the API from a Hub Plus server; if other outside hosts hang as well it is our network, else check "
+        "status.servicetitan.com",
+    ),
+    ErrorClass.SERVER: Advice(
+        likely_cause="ServiceTitan answers everyone with server errors",
+        first_step="Check status.servicetitan.com and tell those who wait for data; the syncs recover when it does",
+    ),
+    ErrorClass.DECODE: Advice(
+        likely_cause="Something answers in ServiceTitan's place: a maintenance page, or a proxy of ours",
+        first_step="Look in servicetitan_errors.log for the answer's beginning, then check status.servicetitan.com",
+    ),
+    ErrorClass.VALIDATION: Advice(
+        likely_cause="A release of Hub Plus, or a change of ServiceTitan's answers, broke how records are read",
+        first_step="See whether Hub Plus was deployed shortly before it began; if so, roll it back or mend the field named in "
+        "the latest error",
+    ),
+}
+"""For an outage, by the error class that its credentials share; unlike one credential's failure, it has one cause."""
+
 BY_RULE: Mapping[str, Advice] = {
     "stuck_sync": Advice(
         likely_cause="No worker took the sync up, or its process was killed; while it stands open, "
         "Hub Plus refuses new syncs of this credential",
         first_step="In Hub Plus, cancel this sync, start it again, and see that the worker is running",
+    ),
+    "no_syncs": Advice(
+        likely_cause="What starts the syncs in Hub Plus has stopped (its cron job or worker, often after a deployment), or "
+        "the database we read is a copy that no longer follows",
+        first_step="On the Hub Plus servers, see whether the cron job and the worker run; then start one sync by hand and see "
+        "whether it appears",
+    ),
+    "token_expiry": Advice(
+        likely_cause="Nothing renewed the token: no sync has used the credential, or ServiceTitan refuses to renew it",
+        first_step="In Hub Plus, authenticate this credential anew and start a sync; if the credential is no longer needed, "
+        "set it inactive",
+    ),
+    "connection_error": Advice(
+        likely_cause="The last renewal of its token was refused, and no sync has completed since: the secret was rotated, or "
+        "the app's access revoked",
+        first_step="In Hub Plus, enter client id and secret anew and start a sync: only a completed one proves it, for the "
+        "connection test passes even when ServiceTitan answers 401",
+    ),
+    "stale_sync": Advice(
+        likely_cause="Its syncs are no longer started, or every one of them fails",
+        first_step="In Hub Plus, look at the credential's latest sync: if it failed, follow its error; if there is none, see "
+        "that its schedule is on; if the credential is no longer needed, set it inactive",
+    ),
+    "data_quality": Advice(
+        likely_cause="Records lack required fields or hold values that Hub Plus refuses; when most of them fail, a field was "
+        "renamed or remapped",
+        first_step="Read servicetitan_errors.log around the time this sync completed: it names the fields; then look at such "
+        "records in ServiceTitan",
     ),
     "monitor_health": Advice(
         likely_cause="The monitor cannot read the source as it should; while this lasts, no alert opens or closes",
@@ -70,9 +135,19 @@ BY_RULE: Mapping[str, Advice] = {
 }
 """For rules whose alerts have no error text of their own."""
 
+BASELINE = Advice(
+    likely_cause="Nobody watched until now: some of this may be months old, such as credentials that nobody uses any more",
+    first_step="Begin with the worst. Set credentials that are no longer needed inactive in Hub Plus: what is said of their "
+    "token, connection and freshness then ends by itself",
+)
+"""For what was broken already when monitoring began."""
+
 
 def advice_for(rule: str, error_class: ErrorClass | None) -> Advice | None:
     """Return what helps with an alert: the rule's own advice, else that of its error class, else None."""
     if rule in BY_RULE:
         return BY_RULE[rule]
-    return BY_ERROR_CLASS[error_class] if error_class is not None else None
+    if error_class is None:
+        return None
+    by_class = OUTAGE if rule == "platform_outage" else BY_ERROR_CLASS
+    return by_class.get(error_class)

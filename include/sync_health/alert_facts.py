@@ -73,7 +73,24 @@ def subject_facts(alert: Alert) -> Iterable[Fact]:
             yield Fact(label=label, value=(cleaned,))
 
 
-_SHOWN_ELSEWHERE = frozenset({"threshold", "failure_count", "latest_error", "since"})
+_SHOWN_ELSEWHERE = frozenset(
+    {
+        "threshold",
+        "threshold_percent",
+        "failure_count",
+        "latest_error",
+        "since",
+        # The sentence says them, or the instants beside them do.
+        "failed_credentials",
+        "ran_credentials",
+        "min_credentials",
+        "silent_seconds",
+        "remaining_seconds",
+        "in_error_seconds",
+        "stale_seconds",
+        "failed_percent",
+    }
+)
 _LABELS = {
     "failures": "Failed runs",
     "in_a_row": "Failed in a row",
@@ -84,19 +101,56 @@ _LABELS = {
     "classes": "Errors",
     "open_seconds": "Running for",
     "started_at": "Started",
+    "share_percent": "Share that failed",
+    "last_started_at": "Last sync started",
+    "busy_hours": "Hours with a sync, of the 24 before",
+    "expires_at": "Token expires",
+    "lifetime_seconds": "Known token lifetime",
+    "judged": "Judged as",
+    "error_began_at": "In error since",
+    "created_at": "Credential created",
+    "stale_after_seconds": "Allowed without a success",
+    "completed_at": "Sync completed",
+    "newest_percent": "Failed records, newest sync",
+    "breaching": "Syncs above the threshold",
+    "contradicting": "Syncs whose counts contradict",
 }
+KNOWN_EVIDENCE = _SHOWN_ELSEWHERE | _LABELS.keys()
+"""The keys that messages have words for, or leave out on purpose."""
+
+_LABELS_OF_RULE = {"data_quality": {"judged": "Syncs judged"}}
+_THRESHOLDS = {
+    "failures": "threshold",
+    "in_a_row": "threshold",
+    "share_percent": "threshold_percent",
+    "newest_percent": "threshold_percent",
+}
+"""The evidence that tells what a number was measured by."""
 
 
 def evidence_facts(alert: Alert) -> Iterable[Fact]:
     """Yield the numbers behind the verdict: known keys in words, unknown ones under their own name."""
-    threshold = alert.evidence.get("threshold")
-    shown = [key for key in alert.evidence if key not in _SHOWN_ELSEWHERE][:MOST_FACTS]
-    for key in shown:
-        label = _LABELS.get(key) or _words_of(str(key))
-        value = _evidence_value(key, alert.evidence[key])
-        if key in ("failures", "in_a_row") and threshold is not None:
-            value = (*value, f" (threshold {clean(plain(threshold), limit=SHORT)})")
+    evidence, own_labels = alert.evidence, _LABELS_OF_RULE.get(alert.rule, {})
+    shown = [key for key in evidence if key not in _SHOWN_ELSEWHERE and not _counts_none(key, evidence[key])]
+    for key in shown[:MOST_FACTS]:
+        label = own_labels.get(key) or _LABELS.get(key) or _words_of(str(key))
+        if key == "expires_at" and _is_past(evidence.get("remaining_seconds")):
+            label = "Token expired"
+        value = _evidence_value(key, evidence[key])
+        threshold_key = _THRESHOLDS.get(key, "")
+        threshold = evidence.get(threshold_key)
+        if threshold is not None:
+            value = (*value, " (threshold ", *_evidence_value(threshold_key, threshold), ")")
         yield Fact(label=label, value=value)
+
+
+def _counts_none(key: str, value: Any) -> bool:
+    """Return whether a count that matters only where there is any would say that there is none."""
+    return key == "contradicting" and bool(value == 0)
+
+
+def _is_past(seconds: Any) -> bool:
+    return isinstance(seconds, int | float) and seconds <= 0
 
 
 def _evidence_value(key: str, value: Any) -> Text:
@@ -104,6 +158,8 @@ def _evidence_value(key: str, value: Any) -> Text:
         return ("none found" if key == "last_success_at" else "unknown",)
     if key.endswith("_seconds") and isinstance(value, int | float):
         return (describe(timedelta(seconds=value)),)
+    if key.endswith("_percent") and isinstance(value, int | float):
+        return (f"{value:g}%",)
     if isinstance(value, datetime):
         return (value,) if value.tzinfo else (clean(value.isoformat(), limit=SHORT),)
     if key.endswith("_at") and isinstance(value, str) and (instant := _instant(value)):

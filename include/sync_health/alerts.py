@@ -118,6 +118,7 @@ class NotifyReason(StrEnum):
 
     FIRST = "first"
     REPEAT = "repeat"
+    BASELINE = "baseline"  # broken already when it was first looked at: all in one summary
     CLOSED = "closed"
     TEST = "test"
 
@@ -126,6 +127,7 @@ class SilentReason(StrEnum):
     """Why no message is sent; recorded in the ledger."""
 
     NO_ROUTE = "no_route"
+    INHIBITED = "inhibited"  # the channel was told of its cause
     SHADOW = "shadow"
     ALREADY_TOLD = "already_told"  # its opening went out late, when it had closed, and said so
     SUPERSEDED = "superseded"  # its episode was over, and another open, before anything of it was sent

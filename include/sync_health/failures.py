@@ -92,7 +92,7 @@ def judge_sync_failures(
             title="Multiple ServiceTitan Sync Failures",
             message=(
                 f"ServiceTitan integration for {subject.label} ({subject.environment}) "
-                f"has failed {count} times in {_window_words(policy.window)}"
+                f"has failed {count} times in {window_words(policy.window)}"
             ),
         )
         row["evidence"] = {
@@ -107,15 +107,13 @@ def judge_sync_failures(
         elif count >= policy.threshold:
             found = evidence[credential]
             row["verdict"] = Verdict.BREACH
-            row["reason"] = (
-                f"{count} failed runs in {_window_words(policy.window)}, the threshold is {policy.threshold}"
-            )
+            row["reason"] = f"{count} failed runs in {window_words(policy.window)}, the threshold is {policy.threshold}"
             row["metadata"] = _who(subject) | {"failure_count": count, "latest_error": found["latest_error"]}
             row["evidence"] |= {key: found[key] for key in ("first_failed_at", "last_failed_at", "classes")}
             row["error_class"], row["cause"] = found["error_class"], found["cause"]
         elif credential not in latest_failed:
             row["verdict"] = Verdict.NO_DATA
-            row["reason"] = f"no finished run in {_window_words(policy.evidence_window)}"
+            row["reason"] = f"no finished run in {window_words(policy.evidence_window)}"
         elif latest_failed[credential]:
             row["verdict"] = Verdict.BAND
             row["reason"] = f"{count} failed runs, fewer than {policy.threshold}, but the latest run failed"
@@ -206,11 +204,11 @@ def judge_consecutive_failures(
         elif length >= policy.threshold:
             row["verdict"] = Verdict.BREACH
             row["reason"] = f"the last {length} runs all failed, the threshold is {policy.threshold}"
-            if length >= policy.high_from:
+            if policy.high_from is not None and length >= policy.high_from:
                 row["severity"] = max(policy.severity, Severity.HIGH, key=lambda severity: severity.rank)
             row["metadata"] = _who(subject) | {
                 "failure_count": length,
-                "latest_error": _error_text(latest_errors[pair]),
+                "latest_error": error_text(latest_errors[pair]),
                 "data_type": data_type,
                 "first_failed_at": iso_utc(began[pair]),
             }
@@ -221,7 +219,7 @@ def judge_consecutive_failures(
             row["reason"] = f"{length} failed in a row, fewer than {policy.threshold}"
         elif succeeded_at is None:
             row["verdict"] = Verdict.NO_DATA
-            row["reason"] = f"no finished run in {_window_words(policy.window)}"
+            row["reason"] = f"no finished run in {window_words(policy.window)}"
         elif _is_older(succeeded_at, open_since.get(pair)):
             row["verdict"] = Verdict.BAND
             row["reason"] = OLD_SUCCESS
@@ -307,7 +305,7 @@ def _failure_evidence(failures: pd.DataFrame) -> Mapping[str, dict[str, Any]]:
     messages, ends, error_classes, causes = (classified[column].tolist() for column in columns)
     return {
         credential: {
-            "latest_error": _error_text(messages[last]),
+            "latest_error": error_text(messages[last]),
             "first_failed_at": iso_utc(ends[first]),
             "last_failed_at": iso_utc(ends[last]),
             "classes": dict(sorted(classes[credential].items())),
@@ -347,12 +345,12 @@ def _who(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _error_text(text: Any) -> str | None:
+def error_text(text: Any) -> str | None:
     """Return an error's text fit to be stored: without secrets; None for none. Renderers redact once more."""
     return None if text is None or pd.isna(text) else redact(str(text))
 
 
-def _window_words(window: timedelta) -> str:
+def window_words(window: timedelta) -> str:
     """Return the window as the story says it: "the last hour", else "the last 2 hours"."""
     hours, rest = divmod(int(window.total_seconds()), 3600)
     if not rest and hours:

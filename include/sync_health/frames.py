@@ -34,7 +34,15 @@ RUN_COLUMNS = (
     #                 column) of a failed or cancelled row; NaT for every other row without completed_at
     "error_message",  # str or None: of failed rows only, its first ERROR_TEXT_LIMIT characters
 )
-"""One row per sync run: those finished in the read window, and those still open."""
+"""One row per sync run: those finished in the read window, those still open, and those started in it that say neither."""
+
+COUNT_COLUMNS = (
+    "records_processed",  # float64: a whole number as the source has it; NaN where it has none
+    "records_successful",  # float64
+    "records_failed",  # float64
+    "processing_seconds",  # float64: processing_time_seconds, which upstream hardly ever sets; NaN where it is not
+)
+"""What a read with counts adds to `RUN_COLUMNS`."""
 
 CREDENTIAL_COLUMNS = (
     "credential_id",  # int64 | str
@@ -50,6 +58,28 @@ CREDENTIAL_COLUMNS = (
     "has_client_secret",  # bool
 )
 """One row per credential."""
+
+CREDENTIAL_MEMORY_COLUMNS = (
+    "credential_id",  # str
+    "connection_status",  # str or None
+    "token_expires_at",  # UTC or NaT
+    "has_client_id",  # bool
+    "has_client_secret",  # bool
+    "is_deleted",  # bool
+    "error_since",  # UTC: the as_of of the first snapshot of the unbroken series in status error; NaT if not in error
+    "is_error_from_start",  # bool: that series begins with the credential's very first snapshot
+    "token_lifetime",  # timedelta64: the longest token_expires_at - as_of ever snapshotted; NaT without any
+)
+"""One row per credential: what the snapshots up to an instant say of it. See `include.warehouse.snapshots`."""
+
+CREDENTIAL_FACT_COLUMNS = (
+    *CREDENTIAL_COLUMNS,
+    "is_recorded",  # bool: status and token are those of the instant judged; False: nobody recorded them then
+    "error_since",  # UTC: since when it is known to be in status error; NaT if it is not, or nothing says
+    "token_lifetime",  # timedelta64: how long its tokens are known to last, at least; NaT if nothing says
+    "last_success_at",  # UTC: its newest completed run up to the instant judged; NaT if there is none
+)
+"""What the credential rules judge: `include.sync_health.credential_facts` makes it."""
 
 ERROR_TEXT_LIMIT = 2_000
 """Characters of an error message that leave the source database; messages show far fewer."""

@@ -1,5 +1,5 @@
 """
-One tick of the 15-minute check: every rule over the same frames, and the monitor's own health.
+One evaluation of a check: its rules over the same frames, and the monitor's own health.
 
 A rule that raises does not silence the others: its failure becomes a ``monitor_health`` breach.
 """
@@ -7,60 +7,68 @@ A rule that raises does not silence the others: its failure becomes a ``monitor_
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import pandas as pd
 
 from include.sync_health.alerts import Alert
-from include.sync_health.failures import judge_consecutive_failures, judge_sync_failures
+from include.sync_health.checks import PLATFORM_RULES, RULES, SYNC_FAILURES, Check
+from include.sync_health.credential_facts import ERROR_STATUS
+from include.sync_health.frames import id_text
 from include.sync_health.observations import Observation
+from include.sync_health.own_health import RULE_OFF, judge_health, said_of
 from include.sync_health.policy import Policy, RuleMode
-from include.sync_health.stuck_syncs import judge_stuck_syncs
+from include.sync_health.rule_judges import JUDGED_BY, RuleInput, fits_policy
 from include.sync_health.subjects import Subject, subjects_of
 from include.sync_health.verdicts import Verdict
-from include.sync_health.visibility import Blindness, blind, open_causes_of, seen_again, silence_blindness
-
-SYNC_FAILURES_CHECK = "sync_failures"
-"""The 15-minute check, as ``check_run`` and monitor-health alerts name it."""
-
-RULE_OFF = "the rule is off"
+from include.sync_health.visibility import STALE_SOURCE, WRONG_TIME_ZONE, Blindness, EarlierSight, silence_blindness
 
 log = logging.getLogger("servicetitan.judgement")
 
-TICK_RULES = ("sync_failures", "consecutive_failures", "stuck_sync")
-"""The rules that the 15-minute check judges, in the order of the design's table."""
+FAILURE_RULES = ("sync_failures", "consecutive_failures")
+"""The rules that say whose syncs fail."""
+
+NO_LONGER_JUDGED = "the policy no longer judges this"
+IN_DOUBT = "the source cannot be trusted at the moment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickInput:
     """
-    What the 15-minute check judges.
+    What a check judges.
 
     Args:
-        runs: `RUN_COLUMNS`, as `include.warehouse.source_reader` reads them.
-        credentials: `CREDENTIAL_COLUMNS`.
+        runs: `RUN_COLUMNS`, as `include.warehouse.source_reader` reads them; with `COUNT_COLUMNS` where data quality is
+            judged.
+        credentials: `CREDENTIAL_FACT_COLUMNS`.
         as_of: the instant judged; aware.
+        check: which rules, and of whom.
         open_alerts: the alerts that are open, by fingerprint; empty where there is no memory.
         missing_sync_ids: remembered open runs whose rows are gone.
+        before: what an earlier run saw of the source's newest start; None where nobody remembers.
         blindness: what the reader found that keeps us from seeing although rows were read.
         scope: which credentials this run judges; None for all.
+        whole_environments: environments of which ``scope`` leaves nothing out.
     """
 
     runs: pd.DataFrame
     credentials: pd.DataFrame
     as_of: datetime
+    check: Check = SYNC_FAILURES
     open_alerts: Mapping[str, Alert] = field(default_factory=dict)
     missing_sync_ids: Collection[str] = ()
+    before: EarlierSight | None = None
     blindness: Sequence[Blindness] = ()
     scope: Callable[[Subject], bool] | None = None
+    whole_environments: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """
-    What a tick says.
+    What an evaluation says.
 
     Args:
         observations: of the rules, then of the monitor's own health (that only where the run judges everything).
@@ -71,51 +79,50 @@ class Judgement:
     blindness: tuple[Blindness, ...]
 
 
-def judge_tick(tick: TickInput, *, policy: Policy, rules: Collection[str] = TICK_RULES) -> Judgement:
+def judge_tick(tick: TickInput, *, policy: Policy, rules: Collection[str] = RULES) -> Judgement:
     """
-    Return what the named rules say, in the order of `TICK_RULES`, then the monitor's health.
+    Return what the check says, rule by rule in the order of `RULES`, then the monitor's health.
 
     Severities are capped by environment. A rule that is off says RETIRED of its open alerts and nothing else. With a
-    source in doubt no rule may say CLEAR: what it found stands, but it is no evidence of recovery, and so becomes
-    NO_DATA. A rule that raises says NO_DATA of its open alerts.
+    source in doubt no rule may say CLEAR or REMOVED: what it found stands, but it is no evidence of recovery, and so
+    becomes NO_DATA. A rule that raises says NO_DATA of its open alerts. A silent platform is told by ``no_syncs`` where
+    that rule breaches, else by the monitor's health; while the time zone is in doubt ``no_syncs`` says nothing.
+
+    Args:
+        tick: what was read, and what is remembered.
+        policy: thresholds, modes, caps.
+        rules: of the check's rules, judge these only.
     """
     subjects = subjects_of(tick.credentials)
-    observations: list[Observation] = []
-    found: list[Blindness] = list(tick.blindness)
+    found: list[Blindness] = [*tick.blindness, *_empty_table(tick)]
     silence = _silence(tick, policy=policy)
     if silence is not None:
         found.append(silence)
-    in_doubt = bool(found)
-    for rule in TICK_RULES:
-        if rule not in rules:
+    in_doubt = bool(found) or _others_doubt(tick)
+    said: dict[str, list[Observation]] = {}
+    for rule in _in_dependency_order(tick.check):
+        if rule not in rules or not _is_judged(rule, tick.check, policy=policy):
             continue
-        ours = [alert for alert in tick.open_alerts.values() if alert.rule == rule]
-        if policy.rules.named(rule).mode is RuleMode.OFF:
-            observations += [_said_of(alert, Verdict.RETIRED, reason=RULE_OFF) for alert in ours]
-            continue
-        try:
-            frame = _judge(rule, tick, ours, subjects=subjects, policy=policy)
-            observations += [capped(each, policy=policy) for each in Observation.from_frame(frame)]
-        except Exception as error:  # whatever it is, the other rules must go on, and somebody is told
-            log.exception("the rule %s failed", rule)
-            detail = f"the rule {rule} failed: {type(error).__name__}: {error}"
-            found.append(Blindness(check=SYNC_FAILURES_CHECK, cause=f"evaluation_{rule}", detail=detail))
-            observations += [
-                _said_of(alert, Verdict.NO_DATA, reason="the rule could not be evaluated") for alert in ours
-            ]
+        said[rule] = _judge(rule, tick, subjects=subjects, policy=policy, said=said, found=found)
+    if silence is not None:
+        _tell_silence_once(said, silence, found=found)
+    observations = [each for rule in RULES for each in said.get(rule, [])]
+    observations = _without_disused(observations, tick, policy=policy)
     if tick.scope is not None:
-        scope = tick.scope
-        observations = [each for each in observations if scope(_subject_of(each, subjects=subjects))]
+        observations = [each for each in observations if _in_scope(each, tick, subjects=subjects)]
     if in_doubt:
         observations = [without_evidence(each) for each in observations]
     if tick.scope is None:
-        observations += judge_health(found, tick=tick, policy=policy)
+        observations += judge_health(
+            found, check=tick.check, open_alerts=tick.open_alerts, policy=policy.rules.monitor_health, as_of=tick.as_of
+        )
     return Judgement(observations=tuple(observations), blindness=tuple(found))
 
 
 def judge_nothing(
     found: Blindness,
     *,
+    check: Check,
     open_alerts: Mapping[str, Alert],
     policy: Policy,
     as_of: datetime,
@@ -124,136 +131,191 @@ def judge_nothing(
     """
     Return what is left to say when the source could not be read at all.
 
-    The cause of the blindness breaches, unless the rule is off or the run judges only some credentials; every open alert
-    that the run would have judged gets NO_DATA, so that it is frozen and marked stale. Nothing is CLEAR.
+    The cause of the blindness breaches, unless the rule is off, the run judges only some credentials, or another check
+    told the same cause; every open alert that the run would have judged gets NO_DATA, so that it is frozen and marked
+    stale. Nothing is CLEAR.
     """
     reason = f"the source could not be read: {found.cause.replace('_', ' ')}"
     frozen = [
-        _said_of(alert, Verdict.RETIRED, reason=RULE_OFF)
+        said_of(alert, Verdict.RETIRED, reason=RULE_OFF)
         if policy.rules.named(alert.rule).mode is RuleMode.OFF
-        else _said_of(alert, Verdict.NO_DATA, reason=reason)
+        else said_of(alert, Verdict.NO_DATA, reason=reason)
         for alert in open_alerts.values()
-        if alert.rule in TICK_RULES and (scope is None or scope(_subject_of(alert, subjects={})))
+        if alert.rule in check.all_rules
+        and _is_judged(alert.rule, check, policy=policy)
+        and (scope is None or scope(_subject_of(alert, subjects={})))
     ]
     told: list[Observation] = []
     if scope is None:
-        rule = policy.rules.monitor_health
-        since = {
-            alert.identity["cause"]: alert.opened_at
-            for alert in open_alerts.values()
-            if alert.rule == "monitor_health" and alert.identity["check"] == found.check
-        }
-        if rule.mode is not RuleMode.OFF:
-            told = [blind(found, policy=rule, as_of=as_of, blind_since=since.get(found.cause))]
+        told = [
+            each
+            for each in judge_health(
+                [found], check=check, open_alerts=open_alerts, policy=policy.rules.monitor_health, as_of=as_of
+            )
+            if each.verdict is not Verdict.CLEAR
+        ]
     return Judgement(observations=(*told, *frozen), blindness=(found,))
 
 
-def judge_health(found: Sequence[Blindness], *, tick: TickInput, policy: Policy) -> list[Observation]:
-    """Return a breach for each cause of blindness found, and a CLEAR for each open one of the check that was not."""
-    rule = policy.rules.monitor_health
-    ours = [alert for alert in tick.open_alerts.values() if alert.rule == "monitor_health"]
-    if rule.mode is RuleMode.OFF:
-        return [_said_of(alert, Verdict.RETIRED, reason=RULE_OFF) for alert in ours]
-    since = {(alert.identity["check"], alert.identity["cause"]): alert.opened_at for alert in ours}
-    once = {(each.check, each.cause): each for each in found}
-    return [
-        *(
-            blind(each, policy=rule, as_of=tick.as_of, blind_since=since.get((each.check, each.cause)))
-            for each in once.values()
-        ),
-        *seen_again(
-            check=SYNC_FAILURES_CHECK,
-            open_causes=open_causes_of((alert.identity for alert in ours), check=SYNC_FAILURES_CHECK),
-            still_blind=[each.cause for each in once.values()],
-            policy=rule,
-            as_of=tick.as_of,
-        ),
-    ]
-
-
 def capped(observation: Observation, *, policy: Policy) -> Observation:
-    """Return the observation with its severity capped by its environment."""
+    """Return the observation with its severity capped by the policy of its environment."""
     cap = policy.severity_caps.get(observation.environment or "")
-    return replace(observation, severity=observation.severity.capped(cap))
+    if cap is None or observation.severity.rank <= cap.rank:
+        return observation
+    return replace(observation, severity=cap)
 
 
 def without_evidence(observation: Observation) -> Observation:
-    """Return the observation with a CLEAR turned into NO_DATA: a source we doubt proves no recovery."""
-    if observation.verdict is not Verdict.CLEAR:
+    """Return the observation with CLEAR and REMOVED turned into NO_DATA: a source we doubt proves neither."""
+    if observation.verdict not in (Verdict.CLEAR, Verdict.REMOVED):
         return observation
-    return replace(observation, verdict=Verdict.NO_DATA, reason="the source cannot be trusted at the moment")
+    return replace(observation, verdict=Verdict.NO_DATA, reason=IN_DOUBT)
 
 
-def _said_of(alert: Alert, verdict: Verdict, *, reason: str) -> Observation:
-    """Return a verdict on an open alert that no frame speaks of, in the alert's own words."""
-    return Observation(
-        rule=alert.rule,
-        identity=alert.identity,
-        verdict=verdict,
-        severity=alert.severity,
-        title=alert.title,
-        message=alert.message,
-        reason=reason,
-        credential_id=alert.credential_id,
-        company_id=alert.company_id,
-        company_name=alert.company_name,
-        environment=alert.environment,
-        data_type=alert.data_type,
-        metadata=alert.metadata,
-    )
+def _in_dependency_order(check: Check) -> tuple[str, ...]:
+    """Return the check's rules, those that say whose syncs fail first: others are judged of the failing."""
+    return tuple(sorted(check.all_rules, key=lambda rule: rule not in FAILURE_RULES))
+
+
+def _is_judged(rule: str, check: Check, *, policy: Policy) -> bool:
+    return rule in check.rules or policy.recheck_open
 
 
 def _judge(
-    rule: str, tick: TickInput, ours: Sequence[Alert], *, subjects: Mapping[str, Subject], policy: Policy
-) -> pd.DataFrame:
-    if rule == "sync_failures":
-        return judge_sync_failures(
-            tick.runs,
-            subjects=subjects,
-            policy=policy.rules.sync_failures,
-            as_of=tick.as_of,
-            open_since={alert.identity["credential"]: _last_failure(alert) for alert in ours},
+    rule: str,
+    tick: TickInput,
+    *,
+    subjects: Mapping[str, Subject],
+    policy: Policy,
+    said: Mapping[str, Sequence[Observation]],
+    found: list[Blindness],
+) -> list[Observation]:
+    """Return what one rule says; where it fails, that is added to ``found``."""
+    ours = [alert for alert in tick.open_alerts.values() if alert.rule == rule]
+    if policy.rules.named(rule).mode is RuleMode.OFF:
+        return [said_of(alert, Verdict.RETIRED, reason=RULE_OFF) for alert in ours]
+    fitting = [alert for alert in ours if fits_policy(alert, policy=policy)]
+    retired = [said_of(alert, Verdict.RETIRED, reason=NO_LONGER_JUDGED) for alert in ours if alert not in fitting]
+    if rule in PLATFORM_RULES and tick.scope is not None and not tick.whole_environments:
+        return retired
+    chosen = _chosen(rule, tick, ours=fitting, said=said)
+    if chosen is not None and not chosen:
+        return retired
+    try:
+        frame = JUDGED_BY[rule](
+            RuleInput(
+                runs=tick.runs,
+                credentials=tick.credentials,
+                subjects=subjects,
+                chosen=chosen,
+                open_alerts=fitting,
+                missing_sync_ids=tick.missing_sync_ids,
+                policy=policy,
+                as_of=tick.as_of,
+            )
         )
-    if rule == "consecutive_failures":
-        return judge_consecutive_failures(
-            tick.runs,
-            subjects=subjects,
-            policy=policy.rules.consecutive_failures,
-            as_of=tick.as_of,
-            open_since={
-                (alert.identity["credential"], alert.identity["data_type"]): _last_failure(alert) for alert in ours
-            },
-        )
-    return judge_stuck_syncs(
-        tick.runs,
-        subjects=subjects,
-        policy=policy.rules.stuck_sync,
-        as_of=tick.as_of,
-        open_lookback=policy.source.open_lookback,
-        open_keys={(alert.identity["credential"], alert.identity["sync"]) for alert in ours},
-        missing_sync_ids=tick.missing_sync_ids,
-    )
+        return [*retired, *(capped(each, policy=policy) for each in Observation.from_frame(frame))]
+    except Exception as error:  # whatever it is, the other rules must go on, and somebody is told
+        log.exception("the rule %s failed", rule)
+        detail = f"the rule {rule} failed: {type(error).__name__}: {error}"
+        found.append(Blindness(check=tick.check.name, cause=f"evaluation_{rule}", detail=detail))
+        return [
+            *retired,
+            *(said_of(alert, Verdict.NO_DATA, reason="the rule could not be evaluated") for alert in fitting),
+        ]
+
+
+def _chosen(
+    rule: str, tick: TickInput, *, ours: Sequence[Alert], said: Mapping[str, Sequence[Observation]]
+) -> frozenset[str] | None:
+    """Return the credentials that the check judges by this rule; None for all."""
+    if rule in tick.check.rules:
+        return None
+    chosen = {alert.credential_id for alert in ours}
+    if rule in tick.check.of_failing:
+        chosen |= {alert.credential_id for alert in tick.open_alerts.values()}
+        failing = (each for name in FAILURE_RULES for each in said.get(name, []))
+        chosen |= {each.credential_id for each in failing if each.verdict in (Verdict.BREACH, Verdict.BAND)}
+    return frozenset(each for each in chosen if each is not None)
+
+
+def _tell_silence_once(said: dict[str, list[Observation]], silence: Blindness, *, found: list[Blindness]) -> None:
+    """Let one message tell of one silence: the rule's, unless the time zone may explain it."""
+    mine = said.get("no_syncs", [])
+    if silence.cause == STALE_SOURCE and any(each.verdict is Verdict.BREACH for each in mine):
+        found.remove(silence)
+    if silence.cause == WRONG_TIME_ZONE:
+        said["no_syncs"] = [
+            replace(each, verdict=Verdict.NO_DATA, reason=IN_DOUBT) if each.verdict is Verdict.BREACH else each
+            for each in mine
+        ]
 
 
 def _silence(tick: TickInput, *, policy: Policy) -> Blindness | None:
-    """Return whether rows stopped coming; only a run over everything can tell."""
-    if tick.scope is not None:
+    """Return whether rows stopped coming; only a run over everything can tell, and only the one that reads a week."""
+    if tick.scope is not None or "no_syncs" not in tick.check.rules:
         return None
     try:
         return silence_blindness(
-            tick.runs, check=SYNC_FAILURES_CHECK, timezone=policy.source.timezone, as_of=tick.as_of
+            tick.runs,
+            check=tick.check.name,
+            timezone=policy.source.timezone,
+            as_of=tick.as_of,
+            before=tick.before,
+            silent_for=policy.rules.no_syncs.silent_for,
         )
     except Exception as error:  # as for a rule: the others must go on
         log.exception("the source's rhythm could not be judged")
-        return Blindness(
-            check=SYNC_FAILURES_CHECK, cause="evaluation_silence", detail=f"{type(error).__name__}: {error}"
+        return Blindness(check=tick.check.name, cause="evaluation_silence", detail=f"{type(error).__name__}: {error}")
+
+
+def _empty_table(tick: TickInput) -> Iterable[Blindness]:
+    """Yield that there is no credential at all: a source that lost its tables, not a platform that lost its customers."""
+    if tick.credentials.empty and "no_rows" not in {each.cause for each in tick.blindness}:
+        yield Blindness(
+            check=tick.check.name,
+            cause="no_rows",
+            detail="the credentials table has no rows; check that hub_plus_db points at the right database and schema",
         )
 
 
-def _last_failure(alert: Alert) -> datetime | None:
-    """Return the last failure that an open alert knows of, from its evidence."""
-    known = alert.evidence.get("last_failed_at")
-    return datetime.fromisoformat(known) if isinstance(known, str) else None
+def _others_doubt(tick: TickInput) -> bool:
+    """Return whether the 15-minute check, which sees the source's rhythm, has an open doubt that this one cannot have."""
+    if "no_syncs" in tick.check.rules:
+        return False
+    return any(
+        alert.rule == "monitor_health" and alert.identity["cause"] in (STALE_SOURCE, WRONG_TIME_ZONE)
+        for alert in tick.open_alerts.values()
+    )
+
+
+def _without_disused(observations: list[Observation], tick: TickInput, *, policy: Policy) -> list[Observation]:
+    """
+    Return the observations with NO_DATA of a credential that somebody took out of use turned into REMOVED.
+
+    Nothing will ever run for it again: an open alert would stay open, and be repeated, until somebody deletes the row.
+    The rules over credentials decide this themselves; those over runs do not see the credentials.
+    """
+    facts = tick.credentials
+    disused = facts[facts["is_recorded"] & ~facts["connection_status"].isin([*policy.monitored_statuses, ERROR_STATUS])]
+    status = dict(zip(id_text(disused["credential_id"]), disused["connection_status"], strict=True))
+    mine = {alert.fingerprint for alert in tick.open_alerts.values()}
+    return [
+        replace(
+            each,
+            verdict=Verdict.REMOVED,
+            reason=f"the credential is no longer in use: its status is {status[each.credential_id]}",
+        )
+        if each.verdict is Verdict.NO_DATA and each.credential_id in status and each.fingerprint in mine
+        else each
+        for each in observations
+    ]
+
+
+def _in_scope(each: Observation, tick: TickInput, *, subjects: Mapping[str, Subject]) -> bool:
+    if each.rule in PLATFORM_RULES:
+        return each.environment in tick.whole_environments
+    return tick.scope is None or tick.scope(_subject_of(each, subjects=subjects))
 
 
 def _subject_of(spoken_of: Observation | Alert, *, subjects: Mapping[str, Subject]) -> Subject:

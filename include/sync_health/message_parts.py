@@ -143,12 +143,18 @@ def emoji_of(status: Status, severity: Severity) -> str:
 
 
 def who(alert: Alert) -> str:
-    """Return "Acme Plumbing (production)", cleaned; "" for an alert about no credential."""
+    """Return "Acme Plumbing (production)", cleaned; the environment for an alert about no credential, or ""."""
     name = clean(
         alert.company_name or (f"credential {alert.credential_id}" if alert.credential_id else ""), limit=SHORT
     )
     environment = clean(alert.environment, limit=SHORT)
-    return f"{name} ({environment})" if name and environment else name
+    return f"{name} ({environment})" if name and environment else name or environment
+
+
+def latest_error(alert: Alert, *, limit: int) -> str | None:
+    """Return the newest error text of an alert, of an outage its sample, cleaned; None where there is none."""
+    metadata = alert.metadata
+    return clean(plain(metadata.get("latest_error") or metadata.get("sample")), limit=limit) or None
 
 
 def counted(count: int, noun: str) -> str:

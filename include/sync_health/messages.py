@@ -27,12 +27,12 @@ from include.sync_health.message_parts import (
     Text,
     began,
     emoji_of,
-    plain,
+    latest_error,
     status_of,
     who,
 )
 from include.sync_health.redaction import clean
-from include.sync_health.summaries import summary_of
+from include.sync_health.summaries import baseline_of, summary_of
 from include.sync_health.verdicts import Severity
 
 __all__ = ["LATE_AFTER", "Fact", "Links", "Listing", "Message", "Status", "Text", "message_for", "status_of"]
@@ -51,7 +51,7 @@ def message_for(
     possible_repeat: bool = False,
 ) -> Message:
     """
-    Return the message of one alert, or the summary of several.
+    Return the message of one alert, or the summary of several; of the baseline always the summary.
 
     Args:
         alerts: their current state; at least one, unless ``reason`` is TEST.
@@ -82,6 +82,8 @@ def message_for(
         )
         if url
     )
+    if reason is NotifyReason.BASELINE:
+        return baseline_of(alerts, as_of=as_of, notes=notes, links=kept)
     if len(alerts) > 1:
         return summary_of(alerts, reason=reason, as_of=as_of, notes=notes, links=kept)
     if not alerts:
@@ -119,7 +121,7 @@ def _single(
             *(evidence_facts(alert) if is_current else ()),
         ),
         advice=advice_for(alert.rule, alert.error_class) if is_current else None,
-        latest_error=(clean(plain(alert.metadata.get("latest_error")), limit=LONG) or None) if is_current else None,
+        latest_error=latest_error(alert, limit=LONG) if is_current else None,
         notes=(*state_notes(alert, reason=reason, status=status), *notes),
         links=links,
         footer=(f"{alert.type} · {alert.fingerprint[:12]} · judged at ", as_of),

@@ -18,6 +18,9 @@ from include.sync_health.verdicts import Severity
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
+ACTIVE_STATUSES = ("active", "connected")
+"""What upstream calls a credential in use, by the shape of its tables."""
+
 
 class RuleMode(StrEnum):
     """What becomes of a rule's verdicts."""
@@ -82,7 +85,7 @@ class ConsecutiveFailuresPolicy(RulePolicy):
 
     threshold: int = 3
     window: timedelta = 7 * DAY
-    high_from: int = 10  # failures in a row from which it is high
+    high_from: int | None = 10  # failures in a row from which it is high; None: never
     count_cancelled: bool = False
 
 
@@ -91,7 +94,87 @@ class StuckSyncPolicy(RulePolicy):
     """Breach when a run has been open for more than ``open_for``."""
 
     open_for: timedelta = HOUR
-    high_after: timedelta = 2 * HOUR
+    high_after: timedelta | None = 2 * HOUR  # None: never high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformOutagePolicy(RulePolicy):
+    """
+    Breach when, of an environment's credentials that ran within ``window``, at least ``breach_share`` percent, and at
+    least ``min_credentials``, failed with one error class.
+    """
+
+    severity: Severity = Severity.CRITICAL
+    keep_firing_for: timedelta = timedelta(minutes=30)
+    window: timedelta = HOUR
+    breach_share: float = 50.0  # percent; this and more
+    clear_share: float = 25.0  # percent; less than this
+    min_credentials: int = 3
+    environments: tuple[str, ...] = ("production",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoSyncsPolicy(RulePolicy):
+    """Breach when no run of an environment started for ``silent_for``, after a day with ``busy_hours`` busy hours."""
+
+    severity: Severity = Severity.HIGH
+    silent_for: timedelta = 2 * HOUR
+    busy_hours: int = 20  # of the 24 hours before the silence window
+    environments: tuple[str, ...] = ("production",)
+
+
+class TokenJudgement(StrEnum):
+    """How a token's expiry is judged."""
+
+    LIFETIME_AWARE = "lifetime_aware"  # short-lived tokens, which are refreshed by use, only when long expired
+    LITERAL = "literal"  # every token that expires within ``within``, or has expired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenExpiryPolicy(RulePolicy):
+    """Breach when a token is about to expire, or expired and nobody refreshed it."""
+
+    judge_by: TokenJudgement = TokenJudgement.LIFETIME_AWARE
+    within: timedelta = 7 * DAY
+    high_within: timedelta | None = DAY  # or expired; None: never high
+    long_lived_from: timedelta = DAY  # a token with this lifetime or more is long-lived
+    short_lived_expired_for: timedelta = 2 * DAY  # a short-lived one may be expired for so long
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionErrorPolicy(RulePolicy):
+    """Breach when a credential is in status error and no run has completed since."""
+
+    severity: Severity = Severity.HIGH
+    status_alone: bool = False  # True: whatever has completed since
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleSyncPolicy(RulePolicy):
+    """Breach when a monitored credential completed no run for more than ``stale_after``."""
+
+    stale_after: timedelta = 2 * DAY
+    high_after: timedelta | None = 4 * DAY  # None: never high
+
+
+class QualityIdentity(StrEnum):
+    """What one data-quality alert speaks of."""
+
+    DATA_TYPE = "data_type"  # a credential's data type: one alert, whose message names the worst sync
+    SYNC = "sync"  # each sync
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataQualityPolicy(RulePolicy):
+    """Breach when, of a sync with more than ``min_records`` records, more than ``breach_share`` percent failed."""
+
+    window: timedelta = DAY
+    breach_share: float = 20.0  # percent of records failed; more than this
+    clear_share: float = 10.0  # percent; less than this
+    high_share: float | None = 50.0  # percent; more than this is high; None: never
+    min_records: int = 10  # more than this
+    identity: QualityIdentity = QualityIdentity.DATA_TYPE
+    active_only: bool = False  # True: only credentials whose status is one of ACTIVE_STATUSES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +191,12 @@ class RulePolicies:
     sync_failures: SyncFailuresPolicy = field(default_factory=SyncFailuresPolicy)
     consecutive_failures: ConsecutiveFailuresPolicy = field(default_factory=ConsecutiveFailuresPolicy)
     stuck_sync: StuckSyncPolicy = field(default_factory=StuckSyncPolicy)
+    platform_outage: PlatformOutagePolicy = field(default_factory=PlatformOutagePolicy)
+    no_syncs: NoSyncsPolicy = field(default_factory=NoSyncsPolicy)
+    token_expiry: TokenExpiryPolicy = field(default_factory=TokenExpiryPolicy)
+    connection_error: ConnectionErrorPolicy = field(default_factory=ConnectionErrorPolicy)
+    stale_sync: StaleSyncPolicy = field(default_factory=StaleSyncPolicy)
+    data_quality: DataQualityPolicy = field(default_factory=DataQualityPolicy)
     monitor_health: MonitorHealthPolicy = field(default_factory=MonitorHealthPolicy)
 
     def named(self, rule: str) -> RulePolicy:
@@ -149,6 +238,17 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionPolicy:
+    """How long our own tables keep what nobody needs any more; the daily aggregates are kept for ever."""
+
+    check_runs: timedelta = 90 * DAY
+    deliveries: timedelta = 365 * DAY
+    alert_events: timedelta = 730 * DAY
+    credential_snapshots: timedelta = 400 * DAY
+    token_detail: timedelta = 7 * DAY  # after which one snapshot a day is kept of a short-lived token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The whole policy. See `include/monitor.yaml` for what each key means."""
 
@@ -163,7 +263,7 @@ class Policy:
     rules: RulePolicies = field(default_factory=RulePolicies)
     receivers: Mapping[str, Receiver] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
-    repeat: Mapping[Severity, timedelta | None] = field(  # None: never
+    repeat: Mapping[Severity, timedelta | None] = field(  # None: never; 0: every run that judges it
         default_factory=lambda: {
             Severity.CRITICAL: 4 * HOUR,
             Severity.HIGH: 12 * HOUR,
@@ -171,5 +271,10 @@ class Policy:
             Severity.LOW: None,
         }
     )
+    duration_fallback: bool = True  # a run without a stored duration counts as completed_at - started_at
+    monitored_statuses: tuple[str, ...] = ("active", "connected", "error")  # of connection_status
+    recheck_open: bool = True  # the 15-minute check judges the open alerts of the 6-hour rules too
+    inhibition: bool = True  # an alert whose cause was told to a channel is not told there
+    retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     summary_above: int = 20  # openings (or closings) per channel and tick above which they share one message
     monitoring_level: MonitoringLevel = MonitoringLevel.STANDARD

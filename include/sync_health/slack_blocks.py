@@ -41,8 +41,6 @@ SLACK_POST_OPTIONS: Mapping[str, bool] = {
 """What the sender passes to chat.postMessage beside a payload: https://docs.slack.dev/reference/methods/chat.postMessage"""
 
 _FIELD_ROOM = 300
-_ROOM_FOR_SECTIONS = 600
-"""What the sections of a listing take besides its lines: their JSON, and "and 12 more"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +70,8 @@ def slack_payload(message: Message) -> SlackPayload:
         error = _fit(message.latest_error.replace("`", "'"), SECTION_LIMIT - 40)
         blocks.append(_section(f"*Latest error*\n```{error}```"))
     end = _closing_blocks(message)
-    for listing in message.listings:
-        room = PAYLOAD_BUDGET - _size([*blocks, *end])
+    for listing, part in _with_share(message.listings):
+        room = (PAYLOAD_BUDGET - _size([*blocks, *end])) // part
         blocks += _listing_blocks(listing, room=room)
     blocks += end
     return SlackPayload(text=_fallback(message), blocks=tuple(_within_budget(blocks)))
@@ -93,8 +91,8 @@ def _fallback(message: Message) -> str:
         lines.append(f"Latest error: {_fit(message.latest_error, 500)}")
     lines += [_fit(_joined(note), 300) for note in message.notes]
     links = [f"{_escape(label)}: {url}" for label, raw in message.links if (url := safe_url(raw))]
-    for listing in message.listings:
-        room = TEXT_LIMIT - _units("\n".join([*lines, *links])) - _units(listing.title) - 40
+    for listing, part in _with_share(message.listings):
+        room = (TEXT_LIMIT - _units("\n".join([*lines, *links]))) // part - _units(listing.title) - 40
         shown = _while_room((_fit(_joined(line), 200) for line in listing.lines), room=room)
         more = listing.total - len(shown)
         lines += [f"{_escape(listing.title)}:", *shown, *([_more(more)] if more else [])]
@@ -119,11 +117,20 @@ def _fact_blocks(facts: Sequence[Fact]) -> Iterable[Block]:
         yield {"type": "section", "fields": fields[start : start + FIELDS_LIMIT]}
 
 
+def _with_share(listings: Sequence[Listing]) -> Iterable[tuple[Listing, int]]:
+    """
+    Yield each listing with what part of the room that is left it may take: a third, or more when fewer wait.
+
+    So the first, which tell the most, are not cut for the sake of the last, and yet leave them something.
+    """
+    return ((listing, min(len(listings) - place, 3)) for place, listing in enumerate(listings))
+
+
 def _listing_blocks(listing: Listing, *, room: int) -> list[Block]:
     """Return the listing as sections, with as many lines as fit into ``room``; none where not even one does."""
     head = f"*{_fit(listing.title, 100)}*"
     rendered = (f"• {_rendered(line, room=_FIELD_ROOM)}" for line in listing.lines)
-    lines = _while_room(rendered, room=room - _units(head) - _ROOM_FOR_SECTIONS)
+    lines = _while_room(rendered, room=room - _units(head) - _room_for_sections(room))
     if not lines:
         return []
     if more := listing.total - len(lines):
@@ -135,6 +142,11 @@ def _listing_blocks(listing: Listing, *, room: int) -> list[Block]:
         else:
             sections[-1] += f"\n{line}"
     return [_section(text) for text in sections]
+
+
+def _room_for_sections(room: int) -> int:
+    """Return what a listing's sections take besides its lines: "and 12 more", and the JSON of one and of every 3,000."""
+    return 200 + room // 20
 
 
 def _while_room(lines: Iterable[str], *, room: int) -> list[str]:

@@ -36,9 +36,9 @@ def judge_stuck_syncs(
     Judge the runs that were open at ``as_of``.
 
     BREACH: open for more than ``open_for`` since ``started_at`` (exactly that long is not stuck), high past
-    ``high_after``. A run that ended only after ``as_of`` was still open then, so that a late run sees what a timely one
-    saw. For open alerts: CLEAR when the run has ended (`has_ended`), REMOVED when its row or credential is gone, EXPIRED when it has been open for
-    longer than ``open_lookback``, which is as far back as runs are followed.
+    ``high_after`` (None: never). A run that ended only after ``as_of`` was still open then, so that a late run sees what
+    a timely one saw. For open alerts: CLEAR when the run has ended (`has_ended`), REMOVED when its row or credential is
+    gone, EXPIRED when it has been open for longer than ``open_lookback``, which is as far back as runs are followed.
 
     Args:
         runs: `RUN_COLUMNS`; the open runs and those whose alert is open.
@@ -96,7 +96,7 @@ def judge_stuck_syncs(
         elif stuck[index]:
             row["verdict"] = Verdict.BREACH
             row["reason"] = f"open for more than {describe(policy.open_for)}"
-            if age[index] > policy.high_after:
+            if policy.high_after is not None and age[index] > policy.high_after:
                 row["severity"] = max(policy.severity, Severity.HIGH, key=lambda severity: severity.rank)
         elif abandoned[index]:
             row["verdict"] = Verdict.EXPIRED

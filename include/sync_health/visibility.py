@@ -8,7 +8,7 @@ rows becomes an alert of its own, and freezes every other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,16 @@ from include.sync_health.policy import MonitorHealthPolicy
 from include.sync_health.verdicts import Verdict
 
 TITLE = "ServiceTitan Monitor Cannot See"
+
+STALE_SOURCE, WRONG_TIME_ZONE = "stale_source", "wrong_time_zone"
+"""The causes of a source whose rows stopped coming, and of one whose stamps are off by whole half hours."""
+
+NO_ROWS = "no_rows"
+"""The cause of a source that lost the rows of a table."""
+
+OF_AGE = frozenset({"no_syncs", "stale_sync", "stuck_sync"})
+"""Rules that breach by how long ago something was, or because nothing is there: with stamps off by hours, or with an
+empty table, they would breach of everybody."""
 
 SMALLEST_OFFSET = timedelta(minutes=25)
 """Below this, a stamp in the future is a clock that runs ahead, not a time zone (zones differ by 30 minutes or more)."""
@@ -39,6 +49,14 @@ class Blindness:
     check: str
     cause: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierSight:
+    """The newest start that an earlier run saw, and as of when; both aware."""
+
+    as_of: datetime
+    newest_started_at: datetime
 
 
 def blind(
@@ -96,6 +114,29 @@ def seen_again(
     ]
 
 
+def doubted(observations: Iterable[Observation], *, causes: Iterable[str]) -> list[Observation]:
+    """
+    Return what rules said with NO_DATA for what cannot be believed where the source's times or rows are in doubt.
+
+    That is a BREACH of the rules `OF_AGE` (one wrong zone or one lost table is one message, not one for each credential as
+    well), and BAND, which no more than CLEAR is known to be so.
+
+    Args:
+        observations: of all rules.
+        causes: of what is found, or open, of the monitor's own health.
+    """
+    doubts = sorted({WRONG_TIME_ZONE, NO_ROWS} & set(causes))
+    if not doubts:
+        return list(observations)
+    reason = f"the source is in doubt: {doubts[0].replace('_', ' ')}"
+    return [
+        replace(each, verdict=Verdict.NO_DATA, reason=reason)
+        if each.verdict is Verdict.BAND or (each.verdict is Verdict.BREACH and each.rule in OF_AGE)
+        else each
+        for each in observations
+    ]
+
+
 def clock_blindness(
     *, check: str, newest_started_at: datetime | None, timezone: str, now: datetime
 ) -> Blindness | None:
@@ -112,19 +153,20 @@ def clock_blindness(
 
     Returns:
         ``no_rows`` when the table is empty; ``wrong_time_zone`` when the newest stamp leads the clock by
-        `SMALLEST_OFFSET` or more: PHP's zone lies east of ``timezone``. A lag is for `silence_blindness`, which knows the rhythm.
+        `SMALLEST_OFFSET` or more: PHP's zone lies east of ``timezone``. A lag is for `silence_blindness`, which knows
+        the rhythm.
     """
     if newest_started_at is None:
         return Blindness(
             check=check,
-            cause="no_rows",
+            cause=NO_ROWS,
             detail="the sync log table has no rows; check that hub_plus_db points at the right database and schema",
         )
     lead = newest_started_at - now
     if lead >= SMALLEST_OFFSET:
         return Blindness(
             check=check,
-            cause="wrong_time_zone",
+            cause=WRONG_TIME_ZONE,
             detail=(
                 f"the newest sync starts {describe(lead)} in the future; source.timezone is {timezone}, "
                 "set it to PHP's date.timezone"
@@ -133,46 +175,95 @@ def clock_blindness(
     return None
 
 
-def silence_blindness(runs: pd.DataFrame, *, check: str, timezone: str, as_of: datetime) -> Blindness | None:
+def silence_blindness(
+    runs: pd.DataFrame,
+    *,
+    check: str,
+    timezone: str,
+    as_of: datetime,
+    before: EarlierSight | None = None,
+    silent_for: timedelta = timedelta(hours=2),
+) -> Blindness | None:
     """
-    Return ``stale_source`` when rows stopped coming in a way that the week before `as_of` does not explain, or None.
+    Return what a newest start that lags in a way that the week before `as_of` does not explain may mean, or None.
 
-    A zone that lies west of ``timezone`` looks just like that: stamps that lag by whole hours. So does a replica that
-    stopped following, and a platform that fell silent. None of them is "all clear".
+    Stamps that lag may be those of a zone that lies west of ``timezone``, of a replica that stopped following, or of a
+    platform that fell silent. None of them is "all clear". What tells them apart is whether rows keep coming: any lag is
+    near some zone's offset, but only with a wrong zone did the newest start lag before as well, and moved on since.
 
-    The lag of the newest start must exceed both `SHORTEST_SILENCE` and `GAP_FACTOR` times the longest gap between two
-    starts of the week (nights and weekends are such gaps), given at least `TELLING_STARTS` starts over a day or more.
+    ``wrong_time_zone``: the lag exceeds both `SHORTEST_SILENCE` and `GAP_FACTOR` times the longest gap between two starts of
+    the week (nights and weekends are such gaps), is no longer than zones lie apart (`WIDEST_OFFSET`), and the newest start
+    lagged ``before`` too and moved on since (or that was less than `SOON` ago), or was on time before and went back since,
+    or nobody remembers. (One that did not lag before, hours ago perhaps, moved on until the platform fell silent.)
+    ``stale_source``: otherwise, when the lag exceeds both ``silent_for`` and `GAP_FACTOR` times the longest gap.
+    Neither is said of fewer than `TELLING_STARTS` starts, or of less than a day of them.
 
     Args:
         runs: `RUN_COLUMNS`, of a week or more before ``as_of``.
         check: the check that asks.
         timezone: the policy's ``source.timezone``, for the words.
         as_of: the instant judged; aware.
+        before: what an earlier run saw; None where nobody remembers.
+        silent_for: how long a silence must last, whatever the rhythm, before the source is in doubt.
     """
     now = pd.Timestamp(as_of)
     starts = runs["started_at"]
     starts = starts[(starts <= now) & (starts > now - WEEK)].sort_values()
     if len(starts) < TELLING_STARTS or starts.iloc[-1] - starts.iloc[0] < DAY:
         return None
-    lag = now - starts.iloc[-1]
-    if lag <= max(SHORTEST_SILENCE, GAP_FACTOR * starts.diff().max()):
+    newest = starts.iloc[-1]
+    lag = now - newest
+    unusual = GAP_FACTOR * starts.diff().max()
+    shortest = max(SHORTEST_SILENCE, unusual)
+    seen = _signs_of_a_zone(newest, before=before, as_of=now, shortest=shortest)
+    if shortest < lag <= WIDEST_OFFSET and seen is not None:
+        return Blindness(
+            check=check,
+            cause=WRONG_TIME_ZONE,
+            detail=(
+                f"the newest sync started {describe(lag.to_pytimedelta())} ago, {seen}; source.timezone is {timezone}: if "
+                "PHP's date.timezone is another, set it; else the platform is silent, or a replica stopped following"
+            ),
+        )
+    if lag <= max(silent_for, unusual):
         return None
-    hours = round(lag / HOUR)
-    zone = f"; if PHP's date.timezone is not {timezone}, set source.timezone (the lag is about {hours} h)"
     return Blindness(
         check=check,
-        cause="stale_source",
+        cause=STALE_SOURCE,
         detail=(
             f"no sync has started for {describe(lag.to_pytimedelta())}, longer than ever in the week before: the platform "
-            f"is silent, or what we read is not up to date{zone if abs(lag - hours * HOUR) <= MINUTES_OFF else ''}"
+            "is silent, or what we read is not up to date"
         ),
     )
 
 
-HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
+def _signs_of_a_zone(
+    newest: pd.Timestamp, *, before: EarlierSight | None, as_of: pd.Timestamp, shortest: timedelta
+) -> str | None:
+    """Return in words what makes a lag look like a zone's, seen from an earlier sight; None when it looks like silence."""
+    if before is None:
+        return "longer than any pause in the week before"
+    if before.as_of - before.newest_started_at <= shortest:
+        # On time then: rows do not go away, but a setting moves all of them.
+        went_back = pd.Timestamp(before.newest_started_at) - newest >= SMALLEST_OFFSET
+        return "earlier than the newest that was seen before" if went_back else None
+    if newest > pd.Timestamp(before.newest_started_at):
+        return "although rows keep coming"
+    if as_of - before.as_of < SOON:
+        return "and it is too soon to tell whether rows keep coming"
+    return None
+
+
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
+
+SOON = timedelta(minutes=15)
+"""A newest start that has not moved on for less than a tick of the 15-minute check proves nothing."""
 
 SHORTEST_SILENCE = timedelta(minutes=45)
 """Zones differ by 30 minutes or more, nearly all by whole hours; less than this is too little to tell."""
+
+WIDEST_OFFSET = timedelta(hours=26, minutes=30)
+"""From UTC-12 to UTC+14 (the IANA zones that lie farthest apart), and half an hour of the platform's own rhythm."""
 
 GAP_FACTOR = 3
 """How many times the longest gap of the week a silence must last."""
@@ -180,8 +271,12 @@ GAP_FACTOR = 3
 TELLING_STARTS = 50
 """Fewer starts in the week tell nothing about its rhythm."""
 
-MINUTES_OFF = timedelta(minutes=15)
-"""How near to whole hours a lag must be for the words to point at the time zone first."""
+
+def newest_start(runs: pd.DataFrame, *, as_of: datetime) -> datetime | None:
+    """Return the newest ``started_at`` up to ``as_of``, which the next run compares with its own; None without any."""
+    starts = runs["started_at"]
+    newest = starts[starts <= pd.Timestamp(as_of)].max()
+    return None if pd.isna(newest) else newest.to_pydatetime()
 
 
 def open_causes_of(identities: Iterable[Mapping[str, str]], *, check: str) -> set[str]:

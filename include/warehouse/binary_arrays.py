@@ -72,6 +72,19 @@ def decode_times(buffer: bytes | None, *, name: str) -> NDArray[np.datetime64]:
     return times
 
 
+def decode_counts(buffer: bytes | None, *, name: str) -> NDArray[np.float64]:
+    """
+    Return an array of whole numbers as ``float64``, NaN for the smallest of its type, which our statements write for NULL.
+
+    Raises:
+        SourceError: as `decode_array` does.
+    """
+    values = decode_array(buffer, name=name)
+    counts: NDArray[np.float64] = values.astype(np.float64)
+    counts[values == np.iinfo(values.dtype).min] = np.nan
+    return counts
+
+
 def decode_texts(buffer: bytes | None) -> list[str | None]:
     """Return the texts of a ``json_agg`` column, None where the text is NULL."""
     if buffer is None:

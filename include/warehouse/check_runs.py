@@ -12,9 +12,10 @@ from typing import Any, Literal, Self
 import psycopg
 from psycopg.rows import dict_row
 
+from include.sync_health.visibility import EarlierSight
 from include.sync_health.windows import RunMode
 from include.warehouse.monitoring_session import storage_errors
-from include.warehouse.stored_values import aware, storable_json
+from include.warehouse.stored_values import aware, storable_json, stored_moment
 
 RUN_NAMESPACE = uuid.UUID("9a3f2c57-6c1e-5b7d-8f0a-2d4e6b8c1a35")
 """Namespace of the deterministic run ids."""
@@ -34,6 +35,7 @@ _COLUMNS = (
     "anomalies",
     "notes",
     "open_sync_ids",
+    "newest_started_at",
     "error_cause",
     "error",
     "computed_at",
@@ -54,6 +56,13 @@ _LAST_SEEN = f"""
     ORDER BY window_to DESC, computed_at DESC LIMIT 1
 """  # noqa: S608 -- only constants of this module
 
+_NEWEST_START_SEEN = """
+    SELECT window_to, newest_started_at FROM monitoring.check_run
+    WHERE check_name = %(check)s AND mode = 'live' AND filters = '{}' AND window_to < %(before)s
+      AND newest_started_at IS NOT NULL
+    ORDER BY window_to DESC, computed_at DESC LIMIT 1
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRun:
@@ -62,7 +71,8 @@ class CheckRun:
 
     ``blind`` says that the source could not be seen; then ``error_cause`` is the `SourceError`'s cause and ``error``
     its line, already redacted. ``open_sync_ids`` are the rows open at ``window_to``, the next run's memory; None
-    means that nobody looked.
+    means that nobody looked. ``newest_started_at`` is the newest start in the whole sync log; a run that could not
+    trust what it read is blind and has one all the same.
     """
 
     run_id: uuid.UUID  # of `check_run_id`
@@ -79,6 +89,7 @@ class CheckRun:
     anomalies: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     open_sync_ids: tuple[str, ...] | None = None
+    newest_started_at: datetime | None = None  # aware
     error_cause: str | None = None
     error: str | None = None
     computed_at: datetime  # the wall clock
@@ -165,8 +176,25 @@ def last_seen_run(conn: psycopg.Connection[Any], *, check: str) -> CheckRun | No
         **{
             **row,
             **{name: aware(row[name]) for name in ("window_from", "window_to", "computed_at")},
+            "newest_started_at": stored_moment(row["newest_started_at"]),
             "mode": RunMode(row["mode"]),
             "notes": tuple(row["notes"]),
             "open_sync_ids": tuple(open_ids) if open_ids is not None else None,
         }
     )
+
+
+@storage_errors()
+def newest_start_seen(conn: psycopg.Connection[Any], *, check: str, before: datetime) -> EarlierSight | None:
+    """
+    Return the newest start that ``check`` knew of before this window, and as of when; None when it never knew one.
+
+    That of its newest live run without filters that recorded one, seen or blind, with ``window_to`` earlier than
+    ``before``: a run that could not even connect says nothing, and the one before it still does.
+
+    Raises:
+        ValueError: ``before`` is naive.
+        StorageError: the schema is missing or the database unreachable.
+    """
+    row = conn.execute(_NEWEST_START_SEEN, {"check": check, "before": aware(before)}).fetchone()
+    return EarlierSight(as_of=aware(row[0]), newest_started_at=aware(row[1])) if row else None

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from include.sync_health.frames import DATA_TYPES, RUN_COLUMNS, RUN_STATUSES
-from include.warehouse.binary_arrays import decode_array, decode_texts, decode_times
-from include.warehouse.source_schema import SourceShape
+from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, RUN_COLUMNS, RUN_STATUSES
+from include.warehouse.binary_arrays import decode_array, decode_counts, decode_texts, decode_times
+from include.warehouse.source_schema import COUNTS, SourceShape
 from include.warehouse.source_statements import CANCELLED_UNIT, DATA_TYPE_UNIT, FINISHED_BADLY
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -30,7 +30,11 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class RunRows:
-    """Rows of the sync log, column by column; times in UTC, NaT where the source has none."""
+    """
+    Rows of the sync log, column by column; times in UTC, NaT where the source has none.
+
+    ``counts`` has a row for each and a column for each of `COUNT_COLUMNS`, or none where they were not asked for.
+    """
 
     ids: NDArray[Any]
     credentials: NDArray[Any]
@@ -39,14 +43,22 @@ class RunRows:
     completed: Times
     finished: Times
     texts: NDArray[Any]
+    counts: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @classmethod
-    def decoded(cls, buffers: Sequence[bytes | None], *, shape: SourceShape) -> RunRows:
+    def decoded(
+        cls, buffers: Sequence[bytes | None], *, shape: SourceShape, counts: Sequence[str] | None = None
+    ) -> RunRows:
         """
         Return the rows of one `SourceStatements.runs` result.
+
+        Args:
+            buffers: its columns.
+            shape: what it was made for.
+            counts: the count columns it asked for, in its order; the others are NaN. None: no counts at all.
 
         Raises:
             SourceError: ``invalid``: the buffers are not what that statement returns.
@@ -64,7 +76,10 @@ class RunRows:
         finished[_is_status(status, *FINISHED_BADLY) & np.isnat(completed)] = decode_times(buffers[5], name="late")
         texts = np.full(len(ids), None, dtype=object)
         texts[_is_status(status, "failed")] = decode_texts(buffers[6])
-        return cls(ids, credentials, codes, started, completed, finished, texts)
+        numbers = np.full((len(ids), 0 if counts is None else len(COUNTS)), np.nan)
+        for buffer, column in zip(buffers[7:], counts or (), strict=True):
+            numbers[:, list(COUNTS).index(column)] = decode_counts(buffer, name=column)
+        return cls(ids, credentials, codes, started, completed, finished, texts, numbers)
 
     def joined(self, other: RunRows) -> RunRows:
         """Return these rows and those of ``other`` whose ids are not among them."""
@@ -86,6 +101,12 @@ class RunRows:
         chosen: Flags = (self.finished > moment(finished_from)) & (self.finished <= moment(as_of))
         return chosen
 
+    def belonging_to(self, day_from: datetime, day_to: datetime) -> Flags:
+        """Return which rows completed in ``[day_from, day_to)``, or, having no end, started in it."""
+        at = np.where(np.isnat(self.completed), self.started, self.completed)
+        chosen: Flags = (at >= moment(day_from)) & (at < moment(day_to))
+        return chosen
+
     def open_at(self, as_of: datetime, *, started_before: datetime | None = None) -> Flags:
         """
         Return which rows were open at ``as_of``: started by then and finished later, or pending or running and
@@ -94,6 +115,14 @@ class RunRows:
         is_unfinished = np.isnat(self.finished) & self.has_status("pending", "running")
         chosen: Flags = (self.started <= moment(as_of)) & ((self.finished > moment(as_of)) | is_unfinished)
         return chosen if started_before is None else chosen & (self.started < moment(started_before))
+
+    def undated_in(self, started_from: datetime, as_of: datetime) -> Flags:
+        """
+        Return which rows started in ``(started_from, as_of]`` and neither finished nor are open, as far as they say:
+        completed without a ``completed_at``, or of a status unknown to us. They prove that something started.
+        """
+        chosen: Flags = np.isnat(self.finished) & ~self.has_status("pending", "running")
+        return chosen & (self.started > moment(started_from)) & (self.started <= moment(as_of))
 
     def anomalies(self, *, now: datetime) -> dict[str, int]:
         """
@@ -123,7 +152,10 @@ class RunRows:
         return {kind: int(flag.sum()) for kind, flag in flags.items() if flag.any()}
 
     def frame(self) -> pd.DataFrame:
-        """Return `RUN_COLUMNS`, by ``finished_at`` and then ``sync_id``; rows that are not finished come last."""
+        """
+        Return `RUN_COLUMNS`, and `COUNT_COLUMNS` where there are counts, by ``finished_at`` and then ``sync_id``; rows
+        that are not finished come last.
+        """
         by_id = np.argsort(self.ids, kind="stable")
         rows = self.only(by_id[np.argsort(self.finished[by_id], kind="stable")])
         status, data_type = rows.codes % DATA_TYPE_UNIT, rows.codes % CANCELLED_UNIT // DATA_TYPE_UNIT
@@ -139,11 +171,22 @@ class RunRows:
             # Without the dtype, pandas 3 would turn None into NaN.
             "error_message": pd.Series(rows.texts, dtype=object),
         }
-        return pd.DataFrame(columns, columns=list(RUN_COLUMNS))
+        counts = COUNT_COLUMNS[: rows.counts.shape[1]]
+        columns |= {column: rows.counts[:, place] for place, column in enumerate(counts)}
+        return pd.DataFrame(columns, columns=[*RUN_COLUMNS, *counts])
 
     def columns(self) -> tuple[NDArray[Any], ...]:
         """Return the columns in the order of the fields."""
-        return (self.ids, self.credentials, self.codes, self.started, self.completed, self.finished, self.texts)
+        return (
+            self.ids,
+            self.credentials,
+            self.codes,
+            self.started,
+            self.completed,
+            self.finished,
+            self.texts,
+            self.counts,
+        )
 
 
 def moment(at: datetime) -> np.datetime64:

@@ -6,12 +6,13 @@ A row of ``monitoring.credential_snapshot`` holds from its ``as_of`` until the c
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from include.sync_health.frames import id_text, require_columns
+from include.sync_health.frames import CREDENTIAL_MEMORY_COLUMNS, id_text, require_columns
 from include.warehouse.monitoring_session import storage_errors
 from include.warehouse.stored_values import aware, storable_json
 
@@ -73,6 +74,30 @@ _RECORD = """
     ON CONFLICT DO NOTHING
 """
 
+# The last series of errors begins with the first row after the last one that shows none. A row that marks a
+# disappearance keeps the last known values, but nobody saw the credential in error then: it ends a series.
+_MEMORY = """
+    WITH past AS (
+        SELECT credential_id,
+               max(as_of) AS newest_at,
+               max(as_of) FILTER (WHERE is_deleted OR connection_status IS DISTINCT FROM 'error') AS last_calm_at,
+               max(token_expires_at - as_of) AS token_lifetime
+        FROM monitoring.credential_snapshot
+        WHERE as_of <= %(as_of)s AND (%(ids)s::text[] IS NULL OR credential_id = ANY (%(ids)s::text[]))
+        GROUP BY credential_id
+    )
+    SELECT past.credential_id, newest.connection_status, newest.token_expires_at, newest.has_client_id,
+           newest.has_client_secret, newest.is_deleted,
+           (SELECT min(each.as_of) FROM monitoring.credential_snapshot AS each
+            WHERE each.credential_id = past.credential_id AND each.as_of <= %(as_of)s
+              AND each.as_of > coalesce(past.last_calm_at, '-infinity')) AS error_since,
+           past.last_calm_at IS NULL AS is_error_from_start,
+           past.token_lifetime
+    FROM past JOIN monitoring.credential_snapshot AS newest
+      ON newest.credential_id = past.credential_id AND newest.as_of = past.newest_at
+    ORDER BY past.credential_id
+"""
+
 
 @storage_errors()
 def record_credential_changes(conn: psycopg.Connection[Any], credentials: pd.DataFrame, *, as_of: datetime) -> int:
@@ -104,3 +129,42 @@ def record_credential_changes(conn: psycopg.Connection[Any], credentials: pd.Dat
     # Missing values are null in JSON, whichever of NaN, NaT, NA and None stands for them.
     rows = frame.where(credentials[list(SNAPSHOT_COLUMNS)].notna(), None).to_dict("records")
     return conn.execute(_RECORD, {"rows": storable_json(rows), "as_of": moment}).rowcount
+
+
+@storage_errors()
+def credential_memory(
+    conn: psycopg.Connection[Any], *, as_of: datetime, credential_ids: Collection[str] | None = None
+) -> pd.DataFrame:
+    """
+    Return `CREDENTIAL_MEMORY_COLUMNS`: one row per credential that has a snapshot no later than ``as_of``, by id.
+
+    Of a credential that was gone at ``as_of`` (``is_deleted``) the other columns are the last known values, and it is
+    not in error. A disappearance ends a series of errors: ``error_since`` of one that came back in error is its return.
+    One statement.
+
+    Args:
+        conn: any session; nothing is committed.
+        as_of: aware; later snapshots are left out.
+        credential_ids: only these; None: all.
+
+    Raises:
+        ValueError: ``as_of`` is naive.
+        StorageError: the schema is missing or the database unreachable.
+    """
+    import pandas as pd
+
+    ids = None if credential_ids is None else sorted(set(credential_ids))
+    rows = conn.execute(_MEMORY, {"as_of": aware(as_of), "ids": ids}).fetchall()
+    # As objects, or pandas 3 would turn None into NaN.
+    memory = pd.DataFrame(
+        {
+            column: pd.Series([row[place] for row in rows], dtype=object)
+            for place, column in enumerate(CREDENTIAL_MEMORY_COLUMNS)
+        }
+    )
+    for column in ("token_expires_at", "error_since"):
+        memory[column] = pd.to_datetime(memory[column], utc=True).astype("datetime64[us, UTC]")
+    for column in ("has_client_id", "has_client_secret", "is_deleted", "is_error_from_start"):
+        memory[column] = memory[column].astype(bool)
+    memory["token_lifetime"] = pd.to_timedelta(memory["token_lifetime"]).astype("timedelta64[us]")
+    return memory

@@ -9,35 +9,25 @@ as open, or, without that memory, when it started within ``source.open_lookback`
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from time import perf_counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from include.sync_health.errors import RequestError
-from include.sync_health.frames import CREDENTIAL_COLUMNS, ENVIRONMENTS
 from include.sync_health.policy import SourcePolicy
+from include.warehouse import credential_reader
 from include.warehouse.binary_arrays import raw_row
-from include.warehouse.id_window import GALLOP_STEPS, Block, find_bound
 from include.warehouse.run_rows import CLOCK_TOLERANCE, RunRows, moment
-from include.warehouse.source_schema import SourceShape, describe_source
+from include.warehouse.run_search import Reading, RunSearch
+from include.warehouse.source_keys import key_of
+from include.warehouse.source_schema import SourceShape, describe_source, require_counts
 from include.warehouse.source_session import Session, open_session, source_errors
 from include.warehouse.source_statements import SourceStatements
-from include.warehouse.source_time import raw_bound
-
-FIRST_KEY, LAST_KEY = -(2**63), 2**63 - 1
-"""The ends of int8: no bound."""
-
-END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
-
-SURVEY_STEPS = [*GALLOP_STEPS, 2**62]
-"""The last step is past any table's start: the block at its smallest key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +36,7 @@ class RunsRead:
     What a read of runs returned.
 
     Args:
-        runs: `RUN_COLUMNS`, by ``finished_at`` and then ``sync_id``, rows that are not finished last. ``status``,
+        runs: `RUN_COLUMNS`, and `COUNT_COLUMNS` where they were asked for, by ``finished_at`` and then ``sync_id``, rows that are not finished last. ``status``,
             ``completed_at`` and ``finished_at`` are as the source has them now: at an older ``as_of``, a run that
             finished after it is among the open ones, and its ``finished_at`` is later than ``as_of``.
         rows_read: rows that left the database for it.
@@ -70,20 +60,6 @@ class RunsRead:
     round_trips: int
 
 
-@dataclass(slots=True)
-class _Reading:
-    """What one read has found out on its way."""
-
-    finished_from: datetime
-    as_of: datetime
-    filters: dict[str, Any]
-    began: float = field(default_factory=perf_counter)
-    now: datetime = END_OF_TIME
-    newest: datetime | None = None
-    round_trips: int = 0
-    notes: list[str] = field(default_factory=list)
-
-
 class SourceReader:
     """
     One session on the source; close it, or use it as a context manager.
@@ -96,6 +72,7 @@ class SourceReader:
         self._policy = policy
         self.shape: SourceShape = describe_source(session, policy)
         self._statements = SourceStatements(self.shape, zone=policy.timezone)
+        self._search = RunSearch(session, policy, shape=self.shape, statements=self._statements)
 
     @classmethod
     def connect(cls, conninfo: str, policy: SourcePolicy) -> Self:
@@ -132,9 +109,11 @@ class SourceReader:
         remembered_open: Sequence[str] | None,
         credential_ids: Sequence[str] | None = None,
         environment: str | None = None,
+        with_counts: bool = False,
     ) -> RunsRead:
         """
-        Return the runs finished in ``(finished_from, as_of]`` and those open at ``as_of``.
+        Return the runs finished in ``(finished_from, as_of]``, those open at ``as_of``, and those started in the window
+        that say neither: of an unknown status, or completed without an end.
 
         Args:
             finished_from, as_of: aware.
@@ -142,19 +121,23 @@ class SourceReader:
                 not. None: there is no memory, and open runs are looked for back to ``source.open_lookback``.
             credential_ids: only runs of these credentials; an empty sequence means none.
             environment: only runs of credentials of this environment.
+            with_counts: add `COUNT_COLUMNS`.
 
         Raises:
             RequestError: a naive time, an empty window, or an id that is none.
-            SourceError: ``timeout``, ``interrupted``, ``permission`` and the like.
+            SourceError: ``timeout``, ``interrupted``, ``permission`` and the like; with counts also ``missing_column``
+                and ``permission`` where the columns that hold them cannot be read.
         """
         reading = self._begin(finished_from, as_of, credential_ids, environment)
+        counts = require_counts(self.shape, self._policy) if with_counts else None
         oldest_start = finished_from - self._policy.id_slack
         if remembered_open is None:
             oldest_start = min(oldest_start, self._oldest_open(as_of) - self._policy.id_slack)
-        rows = self._read_window(reading, oldest_start, only_failed=False)
+        rows = self._read_window(reading, finished_from, oldest_start, counts=counts)
         rows_read = len(rows)
         is_open, is_abandoned = rows.open_at(as_of), rows.open_at(as_of, started_before=self._oldest_open(as_of))
         is_wanted = rows.finished_in(finished_from, as_of) | (is_open & ~is_abandoned)
+        is_wanted |= rows.undated_in(finished_from, as_of)
         # Rows that are neither are still told of where they are odd, unless they only fell into the wide bounds.
         is_told = is_wanted | is_abandoned | np.isnat(rows.completed) | (rows.started > moment(as_of))
         anomalies = rows.only(is_told).anomalies(now=reading.now)
@@ -162,7 +145,7 @@ class SourceReader:
         missing: tuple[str, ...] = ()
         abandoned = set(rows.ids[is_abandoned].tolist())
         if remembered_open:
-            remembered, missing = self._read_remembered(reading, remembered_open)
+            remembered, missing = self._read_remembered(reading, remembered_open, counts=counts)
             rows_read += len(remembered)
             is_abandoned = remembered.open_at(as_of, started_before=self._oldest_open(as_of))
             abandoned |= set(remembered.ids[is_abandoned].tolist())
@@ -185,7 +168,7 @@ class SourceReader:
         Arguments and errors are those of `read_runs`.
         """
         reading = self._begin(finished_from, as_of, credential_ids, environment)
-        rows = self._read_window(reading, finished_from - self._policy.id_slack, only_failed=True)
+        rows = self._read_window(reading, finished_from, finished_from - self._policy.id_slack, only_failed=True)
         wanted = rows.only(rows.finished_in(finished_from, as_of))
         return self._result(
             reading, wanted, rows_read=len(rows), missing=(), anomalies=wanted.anomalies(now=reading.now)
@@ -201,153 +184,173 @@ class SourceReader:
         Raises:
             SourceError: as `read_runs` does.
         """
-        with source_errors("reading credentials", self._policy):
-            cursor = self._session.execute(self._statements.credentials, {"zone": self._policy.timezone})
-            rows = cursor.fetchall()
-        frame = pd.DataFrame.from_records(
-            rows, columns=[column.name for column in cursor.description or ()], coerce_float=False
+        return credential_reader.read_credentials(
+            self._session, self._policy, shape=self.shape, statements=self._statements
         )
-        for column in ("credential_id", "company_id"):
-            values = (
-                frame[column].astype(str).astype(object) if self._is_uuid(column) else frame[column].astype(np.int64)
-            )
-            frame[column] = values
-        frame["company_name"] = frame["company_name"].astype(object).where(frame["company_name"].notna(), None)
-        environment = frame["environment"].where(frame["environment"].isin(ENVIRONMENTS), "unknown")
-        frame["environment"] = pd.Categorical(environment, categories=list(ENVIRONMENTS))
-        for column in ("token_expires_at", "last_connection_attempt", "created_at", "updated_at"):
-            frame[column] = pd.to_datetime(frame[column], utc=True).astype("datetime64[us, UTC]")
-        for column in ("has_client_id", "has_client_secret"):
-            frame[column] = frame[column].astype(bool)
-        return frame[list(CREDENTIAL_COLUMNS)]
 
-    def _is_uuid(self, column: str) -> bool:
-        source_column = "id" if column == "credential_id" else column
-        return self.shape.credentials.types[source_column] == "uuid"
+    def read_older_successes(self, credential_ids: Collection[str], *, as_of: datetime) -> dict[str, datetime]:
+        """
+        Return the newest ``completed_at`` up to ``as_of``, in UTC, of each credential's runs with status ``completed``.
+
+        Credentials without any are left out. Each costs its whole history, by the foreign key's index: ask only for
+        those whose last success is not in a window that was read. Where there is no such index, only runs started in
+        the last ``source.open_lookback`` are looked at, in one range, and `shape.notes` says so.
+
+        Raises:
+            RequestError: ``as_of`` is naive.
+            SourceError: as `read_runs` does.
+        """
+        _require_aware(as_of=as_of)
+        return credential_reader.read_older_successes(
+            credential_ids,
+            as_of=as_of,
+            policy=self._policy,
+            shape=self.shape,
+            statements=self._statements,
+            search=self._search,
+        )
+
+    def read_days(self, *, day_from: datetime, day_to: datetime, slack: timedelta, as_of: datetime) -> RunsRead:
+        """
+        Return the runs that belong to ``[day_from, day_to)``, with `COUNT_COLUMNS`, as the source has them now.
+
+        A run belongs to the instant of its ``completed_at``, whatever its status; without one, to that of its
+        ``started_at``. Runs started earlier than ``day_from - slack`` are left out, however late they ended.
+
+        Args:
+            day_from, day_to: aware.
+            slack: how long before its end a run may have started; more costs more rows.
+            as_of: aware; when it is read. Starts long after it are not plausible.
+
+        Raises:
+            RequestError: a naive time, or a range that is empty.
+            SourceError: as `read_runs` with counts does.
+        """
+        _require_aware(day_from=day_from, day_to=day_to, as_of=as_of)
+        if day_from >= day_to:
+            raise RequestError(f"the days [{day_from.isoformat()}, {day_to.isoformat()}) are none")
+        counts = require_counts(self.shape, self._policy)
+        reading = Reading(as_of)
+        search, oldest_start = self._search, day_from - slack
+        low, high = search.range_of(
+            reading, oldest=oldest_start - self._policy.id_slack, newest=day_to + self._policy.id_slack
+        )
+        parameters = {
+            "low": low,
+            "high": high,
+            "from_raw": search.raw("completed_at", day_from, towards="past"),
+            "to_raw": search.raw("completed_at", day_to, towards="future"),
+            "start_from_raw": search.raw("started_at", day_from, towards="past"),
+            "start_to_raw": search.raw("started_at", day_to, towards="future"),
+        }
+        rows = self._read_rows(reading, "days", parameters, counts=counts)
+        is_wanted = rows.belonging_to(day_from, day_to) & ~(rows.started < moment(oldest_start))
+        wanted = rows.only(is_wanted)
+        return self._result(
+            reading, wanted, rows_read=len(rows), missing=(), anomalies=wanted.anomalies(now=reading.now)
+        )
+
+    def oldest_start(self) -> datetime | None:
+        """
+        Return when the oldest runs still there started, in UTC; None for a table without any plausible start.
+
+        The tenth part of the first block of rows by key lies before it: it errs towards newer, so that a few
+        backdated imports do not pass for a past that is gone. Of fewer than ten rows it is the oldest.
+
+        Raises:
+            SourceError: as `read_runs` does.
+        """
+        # Plausible is what does not lie after the database's own now.
+        reading = Reading(datetime(2000, 1, 1, tzinfo=UTC))
+        oldest: datetime | None = self._search.fetch(reading, self._statements.oldest, self._search.clock(reading))[0][
+            0
+        ]
+        return None if oldest is None else oldest.astimezone(UTC)
 
     def _oldest_open(self, as_of: datetime) -> datetime:
         return as_of - self._policy.open_lookback
 
     def _begin(
         self, finished_from: datetime, as_of: datetime, credential_ids: Sequence[str] | None, environment: str | None
-    ) -> _Reading:
-        for name, value in (("finished_from", finished_from), ("as_of", as_of)):
-            if value.tzinfo is None:
-                raise RequestError(f"{name} {value.isoformat()} has no time zone; give one, such as +00:00")
+    ) -> Reading:
+        _require_aware(finished_from=finished_from, as_of=as_of)
         if finished_from >= as_of:
             raise RequestError(
                 f"the window ({finished_from.isoformat()}, {as_of.isoformat()}] is empty; its start must be earlier"
             )
         filters: dict[str, Any] = {}
         if credential_ids is not None:
-            filters["credentials"] = [_key_of(text, self.shape.credential_id_key) for text in credential_ids]
+            filters["credentials"] = [key_of(text, self.shape.credential_id_key) for text in credential_ids]
             if None in filters["credentials"]:
                 raise RequestError(
                     f"credential ids {', '.join(credential_ids)}: the source's are {self.shape.credential_id_key}s"
                 )
         if environment is not None:
             filters["environment"] = environment
-        return _Reading(finished_from, as_of, filters)
+        return Reading(as_of, filters)
 
-    def _read_window(self, reading: _Reading, oldest_start: datetime, *, only_failed: bool) -> RunRows:
-        low, high = self._range(reading, oldest_start)
+    def _read_window(
+        self,
+        reading: Reading,
+        finished_from: datetime,
+        oldest_start: datetime,
+        *,
+        only_failed: bool = False,
+        counts: Sequence[str] | None = None,
+    ) -> RunRows:
+        search = self._search
+        low, high = search.range_of(reading, oldest=oldest_start, newest=reading.as_of + self._policy.id_slack)
         limit = max(reading.now, reading.as_of) + CLOCK_TOLERANCE
         parameters = {
             "low": low,
             "high": high,
-            "from_raw": self._raw("completed_at", reading.finished_from, towards="past"),
-            "as_of_raw": self._raw("started_at", reading.as_of, towards="future"),
-            "future_raw": self._raw("started_at", limit, towards="future"),
+            "from_raw": search.raw("completed_at", finished_from, towards="past"),
+            "as_of_raw": search.raw("started_at", reading.as_of, towards="future"),
+            "future_raw": search.raw("started_at", limit, towards="future"),
         }
-        return self._read_rows(reading, "window", parameters, only_failed=only_failed)
+        return self._read_rows(reading, "window", parameters, only_failed=only_failed, counts=counts)
 
-    def _read_remembered(self, reading: _Reading, ids: Sequence[str]) -> tuple[RunRows, tuple[str, ...]]:
-        keys = {text: _key_of(text, self.shape.run_key) for text in dict.fromkeys(ids)}
+    def _read_remembered(
+        self, reading: Reading, ids: Sequence[str], *, counts: Sequence[str] | None
+    ) -> tuple[RunRows, tuple[str, ...]]:
+        keys = {text: key_of(text, self.shape.run_key) for text in dict.fromkeys(ids)}
         # An id of the wrong kind is one from before the source was rebuilt: its row is gone.
         wanted = [key for key in keys.values() if key is not None]
-        rows = self._read_rows(reading, "keys", {"keys": wanted}, only_failed=False)
+        rows = self._read_rows(reading, "keys", {"keys": wanted}, counts=counts)
         there = {str(value) for value in rows.ids}
         missing = [text for text, key in keys.items() if key is None or str(key) not in there]
         if missing and reading.filters:
             # Filtered out is not gone.
             parameters = {"keys": [keys[text] for text in missing if keys[text] is not None]}
-            there |= {row[0] for row in self._fetch(reading, self._statements.existing, parameters)}
+            there |= {row[0] for row in self._search.fetch(reading, self._statements.existing, parameters)}
             missing = [text for text in missing if str(keys[text]) not in there]
         return rows, tuple(missing)
 
-    def _range(self, reading: _Reading, oldest_start: datetime) -> tuple[object, object]:
-        """Return the range to read, low included, high excluded: keys, or raw starts where no key is searched."""
-        newest_needed = reading.as_of + self._policy.id_slack
-        if self.shape.search != "id":
-            reading.now, reading.newest = self._fetch(reading, self._statements.clock, self._clock(reading))[0]
-            is_now = reading.newest is None or newest_needed >= reading.newest
-            return (
-                self._raw("started_at", oldest_start, towards="past"),
-                self._raw("started_at", END_OF_TIME if is_now else newest_needed, towards="future"),
-            )
-        survey = self._fetch(reading, self._statements.survey, {**self._clock(reading), "steps": SURVEY_STEPS})
-        reading.now, reading.newest = survey[0][4:]
-        known = [Block(*row[:4]) for row in survey if row[1] is not None]
-        if not known:
-            return FIRST_KEY, LAST_KEY
-        end = max(block.last_id for block in known)
-        high = LAST_KEY
-        if reading.newest is not None and newest_needed < reading.newest:
-            high = self._bound(reading, known, newest_needed, side="upper", scan_end=end)
-        low = self._bound(reading, known, oldest_start, side="lower", scan_end=min(end, high))
-        return low, high
-
-    def _bound(
-        self, reading: _Reading, known: list[Block], at: datetime, *, side: Literal["lower", "upper"], scan_end: int
-    ) -> int:
-        def probe(pivots: Sequence[int]) -> list[Block]:
-            parameters = {**self._clock(reading), "pivots": list(pivots)}
-            rows = self._fetch(reading, self._statements.blocks, parameters)
-            blocks = [Block(*row) for row in rows if row[1] is not None]
-            known.extend(blocks)
-            return blocks
-
-        target = self._raw("started_at", at, towards="past" if side == "lower" else "future")
-        bound = find_bound(probe, target=target, side=side, known=tuple(known), scan_end=scan_end)
-        if bound.is_widened:
-            reading.notes.append(
-                f"{self.shape.runs.name}: starts do not follow the keys around {at.isoformat()}; "
-                "a wider range was read to be safe"
-            )
-        if bound.key is None:
-            return FIRST_KEY if side == "lower" else LAST_KEY
-        return bound.key
-
     def _read_rows(
-        self, reading: _Reading, rows: str, parameters: Mapping[str, object], *, only_failed: bool
+        self,
+        reading: Reading,
+        rows: str,
+        parameters: Mapping[str, object],
+        *,
+        only_failed: bool = False,
+        counts: Sequence[str] | None,
     ) -> RunRows:
         statement = self._statements.runs(
             rows,
             only_failed=only_failed,
             by_credential="credentials" in reading.filters,
             by_environment="environment" in reading.filters,
+            counts=counts or (),
         )
         reading.round_trips += 1
         with source_errors(f"reading {self.shape.runs.name}", self._policy):
             cursor = self._session.cursor(binary=True)
             cursor.execute(statement, {"zone": self._policy.timezone, **reading.filters, **parameters}, prepare=True)
-            return RunRows.decoded(raw_row(cursor), shape=self.shape)
-
-    def _fetch(self, reading: _Reading, statement: bytes, parameters: Mapping[str, object]) -> list[Any]:
-        reading.round_trips += 1
-        with source_errors(f"searching {self.shape.runs.name}", self._policy):
-            return self._session.cursor(binary=True).execute(statement, parameters, prepare=True).fetchall()
-
-    def _clock(self, reading: _Reading) -> dict[str, object]:
-        return {"zone": self._policy.timezone, "as_of": reading.as_of}
-
-    def _raw(self, column: str, at: datetime, *, towards: Literal["past", "future"]) -> datetime:
-        is_aware = self.shape.runs.is_aware(column)
-        return raw_bound(at, is_aware=is_aware, zone=self._policy.timezone, towards=towards)
+            return RunRows.decoded(raw_row(cursor), shape=self.shape, counts=counts)
 
     def _result(
         self,
-        reading: _Reading,
+        reading: Reading,
         rows: RunRows,
         *,
         rows_read: int,
@@ -357,7 +360,7 @@ class SourceReader:
         return RunsRead(
             runs=rows.frame(),
             rows_read=rows_read,
-            ms=(perf_counter() - reading.began) * 1_000,
+            ms=reading.ms,
             newest_started_at=reading.newest,
             missing_remembered=missing,
             anomalies=anomalies,
@@ -366,12 +369,7 @@ class SourceReader:
         )
 
 
-def _key_of(text: str, kind: Literal["integer", "uuid"]) -> int | uuid.UUID | None:
-    """Return the key that an id's text means, None when it is no key of that kind."""
-    try:
-        if kind == "uuid":
-            return uuid.UUID(text)
-        key = int(text)
-    except ValueError:
-        return None
-    return key if FIRST_KEY <= key <= LAST_KEY else None
+def _require_aware(**times: datetime) -> None:
+    for name, value in times.items():
+        if value.tzinfo is None:
+            raise RequestError(f"{name} {value.isoformat()} has no time zone; give one, such as +00:00")

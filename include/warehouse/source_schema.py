@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from include.sync_health.durations import describe
 from include.sync_health.errors import SourceError
 from include.sync_health.policy import SourcePolicy
 from include.warehouse.source_session import Session, source_errors
@@ -29,6 +30,20 @@ COMPANY_NAMES = ("company_name", "name")
 
 RUN_REQUIRED = ("id", "data_type", "status", "started_at", "completed_at", "error_message")
 RUN_OPTIONAL = ("updated_at",)
+COUNTS = {
+    "records_processed": "records_processed",
+    "records_successful": "records_successful",
+    "records_failed": "records_failed",
+    "processing_time_seconds": "processing_seconds",
+}
+"""The sync log's columns that only reads with counts ask for, and what `COUNT_COLUMNS` calls them, in its order."""
+
+COUNTS_REQUIRED = ("records_processed",)
+"""Every shape has it; without the others their counts are not a number."""
+
+COUNT_TYPES = {"int2": "int4", "int4": "int4", "int8": "int8"}
+"""Accepted types of counts, and the type they are read as."""
+
 CREDENTIAL_REQUIRED = ("id", "company_id", "environment", "connection_status", "token_expires_at")
 CREDENTIAL_OPTIONAL = ("last_connection_attempt", "created_at", "updated_at")
 SECRETS = ("client_id", "client_secret")
@@ -100,6 +115,7 @@ class SourceShape:
         companies, company_name: the companies and the column of their name.
         presence: what tells whether secrets are present: the credentials table itself, the view
             `PRESENCE_VIEW`, or None where we may read neither.
+        is_credential_indexed: an index leads with ``credential_key``, so that one credential's runs are found cheaply.
         search: how a window of the sync log is found: by bisection over ``id``, by an index on ``started_at``
             or ``completed_at``, or by ``scan`` (no ordered key and no index: the whole table is read).
         notes: sentences for people, about what is unusual.
@@ -114,6 +130,7 @@ class SourceShape:
     companies: Table
     company_name: str
     presence: Table | None
+    is_credential_indexed: bool
     search: Literal["id", "started_at", "completed_at", "scan"]
     notes: tuple[str, ...]
 
@@ -140,7 +157,13 @@ def describe_source(session: Session, policy: SourcePolicy) -> SourceShape:
     _require_times(runs, ("started_at", "completed_at", *RUN_OPTIONAL))
     _require_times(credentials, ("token_expires_at", *CREDENTIAL_OPTIONAL))
     run_key, credential_id_key = _key_kind(runs), _key_kind(credentials)
-    search, notes = _search(session, policy, runs, run_key)
+    indexed = _indexed(session, policy, runs)
+    search, notes = _search(runs, run_key, indexed)
+    if credential_key not in indexed:
+        notes += (
+            f"{runs.name}: no index leads with {credential_key}; a credential's last success is looked for in the last "
+            f"{describe(policy.open_lookback)} only (source.open_lookback)",
+        )
     presence, presence_notes = _presence(credentials, tables.get(PRESENCE_VIEW))
     notes += presence_notes
     if "updated_at" in runs.types and not runs.has("updated_at"):
@@ -158,9 +181,29 @@ def describe_source(session: Session, policy: SourcePolicy) -> SourceShape:
         companies=companies,
         company_name=company_name,
         presence=presence,
+        is_credential_indexed=credential_key in indexed,
         search=search,
         notes=notes,
     )
+
+
+def require_counts(shape: SourceShape, policy: SourcePolicy) -> tuple[str, ...]:
+    """
+    Return those of `COUNTS` that the sync log has, in their order.
+
+    Raises:
+        SourceError: ``missing_column`` (not even `COUNTS_REQUIRED`), ``permission`` (naming the GRANT to give), or
+            ``invalid`` (one that is no whole number).
+    """
+    found = tuple(column for column in COUNTS if column in shape.runs.types)
+    _require(shape.runs, tuple(dict.fromkeys((*COUNTS_REQUIRED, *found))), policy)
+    for column in found:
+        if shape.runs.types[column] not in COUNT_TYPES:
+            raise SourceError(
+                f"{shape.runs.name}.{column} is of type {shape.runs.types[column]}; expected an integer",
+                cause="invalid",
+            )
+    return found
 
 
 def _candidates(session: Session, policy: SourcePolicy) -> dict[str, Table]:
@@ -265,12 +308,15 @@ def _key_kind(table: Table) -> Literal["integer", "uuid"]:
     return kind
 
 
-def _search(
-    session: Session, policy: SourcePolicy, runs: Table, key: Literal["integer", "uuid"]
-) -> tuple[Literal["id", "started_at", "completed_at", "scan"], tuple[str, ...]]:
+def _indexed(session: Session, policy: SourcePolicy, runs: Table) -> frozenset[str]:
     with source_errors("looking up the indexes of the source", policy):
         rows = session.execute(LEADING_INDEX_COLUMNS, {"schema": policy.schema, "table": runs.name}).fetchall()
-    indexed = {row[0] for row in rows}
+    return frozenset(str(row[0]) for row in rows)
+
+
+def _search(
+    runs: Table, key: Literal["integer", "uuid"], indexed: frozenset[str]
+) -> tuple[Literal["id", "started_at", "completed_at", "scan"], tuple[str, ...]]:
     # By completed_at is exact even for runs longer than the slack, so it comes first.
     if "completed_at" in indexed:
         return "completed_at", (f"{runs.name}: the index on completed_at is used",)

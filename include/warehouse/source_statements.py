@@ -7,13 +7,14 @@ No statement selects a secret; no statement selects a column that the frames do 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from psycopg import sql
 
 from include.sync_health.frames import CANCELLED_BY_USER, DATA_TYPES, ERROR_TEXT_LIMIT, RUN_STATUSES
 from include.warehouse.id_window import BLOCK_ROWS, TELLING_ROWS
-from include.warehouse.source_schema import CREDENTIAL_OPTIONAL, SECRETS, SourceShape
+from include.warehouse.source_schema import COUNT_TYPES, CREDENTIAL_OPTIONAL, SECRETS, SourceShape
 from include.warehouse.source_time import instant
 
 NEWEST_RANK = 3
@@ -28,6 +29,12 @@ DATA_TYPE_UNIT, CANCELLED_UNIT = 16, 256
 FINISHED_BADLY = ("failed", "cancelled")
 """Statuses whose rows count as finished even without ``completed_at``."""
 
+OLDEST_SHARE = 0.1
+"""The oldest ``started_at`` told is this quantile of the first block's: a few backdated imports do not mislead it."""
+
+NULL_COUNTS = {"int4": "-2147483648", "int8": "-9223372036854775808"}
+"""What stands for NULL in an array of counts: the smallest number of its type. A count below zero is told as it is."""
+
 SANE_YEARS = "'1900-01-01' AND '2200-01-01'"
 """Stamps outside, infinity among them, are no times: neither Python nor pandas can hold all that PostgreSQL can."""
 
@@ -41,7 +48,9 @@ class SourceStatements:
         steps       int8[]       distances from the newest key (`survey`)
         pivots      int8[]       keys (`blocks`)
         low, high   as searched  the range: keys or raw started_at; low included, high excluded
-        from_raw    raw          finished later than this; of completed_at's type
+        from_raw    raw          finished later than this (`days`: no earlier); of completed_at's type
+        to_raw      raw          finished earlier than this (`days`); of completed_at's type
+        start_from_raw, start_to_raw  raw  started in this range, without an end (`days`); of started_at's type
         as_of_raw   raw          started no later than this; of started_at's type
         future_raw  raw          a stamp beyond it lies in the future; of started_at's type
         keys        as the key   rows by primary key
@@ -54,7 +63,7 @@ class SourceStatements:
         self._zone = zone
         self._table = sql.Identifier(shape.schema, shape.runs.name)
         self._credentials = sql.Identifier(shape.schema, shape.credentials.name)
-        self._runs: dict[tuple[str, bool, bool, bool], bytes] = {}
+        self._runs: dict[tuple[str, bool, bool, bool, tuple[str, ...]], bytes] = {}
 
     @cached_property
     def survey(self) -> bytes:
@@ -92,18 +101,82 @@ class SourceStatements:
         """Which of some keys exist, as text."""
         return sql.SQL("SELECT id::text FROM {} WHERE {}").format(self._table, self._by_keys).as_bytes()
 
-    def runs(self, rows: str, *, only_failed: bool, by_credential: bool, by_environment: bool) -> bytes:
+    @cached_property
+    def oldest(self) -> bytes:
+        """The oldest plausible started_at, of the first rows by key; by time where the key does not rise with it."""
+        by_key = self._shape.run_key == "integer" and self._shape.search != "scan"
+        return (
+            sql.SQL(
+                "SELECT (percentile_disc({share}) WITHIN GROUP (ORDER BY {started}) FILTER (WHERE {plausible}))"
+                "::timestamptz FROM (SELECT started_at FROM {table} {known} ORDER BY {order} LIMIT {limit}) AS x"
+            )
+            .format(
+                share=sql.SQL(str(OLDEST_SHARE)),
+                started=self._time("started_at"),
+                plausible=self._plausible,
+                table=self._table,
+                known=sql.SQL("") if by_key else sql.SQL("WHERE ") + self._plausible,
+                order=sql.Identifier("id" if by_key else "started_at"),
+                limit=sql.SQL(str(BLOCK_ROWS)),
+            )
+            .as_bytes()
+        )
+
+    @cached_property
+    def older_successes(self) -> bytes:
+        """
+        The newest completed_at up to ``as_of`` of each of ``credentials``: credential, time.
+
+        By the foreign key's index: LATERAL asks for one credential at a time, and the FILTER keeps the planner from
+        walking an index on completed_at in search of the maximum. Without that index, over the range of the log
+        given by ``low`` and ``high`` (of `_range_of`).
+        """
+        credential = sql.Identifier(self._shape.credential_key)
+        newest = sql.SQL(
+            "max({completed}) FILTER (WHERE status::text = 'completed' AND completed_at BETWEEN {sane}"
+            " AND {completed} <= %(as_of)s)::timestamptz"
+        ).format(completed=self._time("completed_at"), sane=sql.SQL(SANE_YEARS))
+        if self._shape.is_credential_indexed:
+            query = sql.SQL(
+                "SELECT q.id, x.at FROM unnest(%(credentials)s::{kind}[]) AS q (id)"
+                " CROSS JOIN LATERAL (SELECT {newest} AS at FROM {table} WHERE {credential} = q.id) AS x"
+            )
+        else:
+            query = sql.SQL(
+                "SELECT {credential}, {newest} FROM {table} WHERE {range} AND {credential} = ANY (%(credentials)s::{kind}[])"
+                " GROUP BY {credential}"
+            )
+        return query.format(
+            credential=credential,
+            newest=newest,
+            table=self._table,
+            kind=sql.SQL("int8" if self._shape.credential_id_key == "integer" else "uuid"),
+            range=self._range_of("started_at" if self._shape.search == "completed_at" else self._shape.search),
+        ).as_bytes()
+
+    def runs(
+        self,
+        rows: str,
+        *,
+        only_failed: bool,
+        by_credential: bool,
+        by_environment: bool,
+        counts: Sequence[str] = (),
+    ) -> bytes:
         """
         Return the statement of one row of arrays: id, credential, code, started, completed, late, texts.
 
         ``rows`` is ``window`` (the range, prefiltered with `from_raw`, `as_of_raw` and `future_raw`: a superset
-        of the rows finished in the window or open at its end) or ``keys`` (rows by primary key).
+        of the rows finished in the window or open at its end), ``days`` (the range, prefiltered likewise for the rows
+        that belong to a range of days) or ``keys`` (rows by primary key). ``counts`` names columns whose numbers
+        follow as further arrays.
         Two arrays hold fewer rows, in the same order: ``late`` (what stands in for completed_at) those failed or
         cancelled without completed_at; ``texts`` (JSON) those with status failed.
         """
-        key = (rows, only_failed, by_credential, by_environment)
+        key = (rows, only_failed, by_credential, by_environment, tuple(counts))
         if key not in self._runs:
-            conditions: list[sql.Composable] = [self._window if rows == "window" else self._by_keys]
+            chosen = {"window": self._window, "days": self._days, "keys": self._by_keys}
+            conditions: list[sql.Composable] = [chosen[rows]]
             if only_failed:
                 conditions.append(sql.SQL("status::text = 'failed'"))
             credential = sql.Identifier(self._shape.credential_key)
@@ -116,7 +189,7 @@ class SourceStatements:
                         credential, self._credentials
                     )
                 )
-            query = self._run_arrays + sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
+            query = self._run_arrays(counts) + sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
             self._runs[key] = query.as_bytes()
         return self._runs[key]
 
@@ -198,8 +271,7 @@ class SourceStatements:
             plausible=self._plausible,
         )
 
-    @cached_property
-    def _run_arrays(self) -> sql.Composed:
+    def _run_arrays(self, counts: Sequence[str]) -> sql.Composed:
         runs = self._shape.runs
         started, completed = self._sane_time("started_at"), self._sane_time("completed_at")
         late = sql.SQL("coalesce({}, {}, 'infinity')").format(
@@ -209,8 +281,9 @@ class SourceStatements:
             "SELECT array_agg({id}), array_agg({credential}), array_agg(({code})::int2),"
             " array_agg(coalesce({started}, 'infinity')), array_agg(coalesce({completed}, 'infinity')),"
             " array_agg({late}) FILTER (WHERE (completed_at BETWEEN {sane}) IS NOT TRUE AND status::text IN ({badly})),"
-            " json_agg(left(error_message::text, {limit})) FILTER (WHERE status::text = 'failed') FROM {table}"
+            " json_agg(left(error_message::text, {limit})) FILTER (WHERE status::text = 'failed'){counts} FROM {table}"
         ).format(
+            counts=sql.SQL("").join(self._count_array(column) for column in counts),
             id=self._key("id"),
             credential=self._key(self._shape.credential_key),
             code=_packed_code(),
@@ -222,6 +295,30 @@ class SourceStatements:
             limit=sql.SQL(str(ERROR_TEXT_LIMIT)),
             table=self._table,
         )
+
+    def _count_array(self, column: str) -> sql.Composed:
+        read_as = COUNT_TYPES[self._shape.runs.types[column]]
+        return sql.SQL(", array_agg(coalesce({}::{}, ({})::{}))").format(
+            sql.Identifier(column), sql.SQL(read_as), sql.SQL(NULL_COUNTS[read_as]), sql.SQL(read_as)
+        )
+
+    @property
+    def _days(self) -> sql.Composed:
+        # An end that is no time is none. All of it can be answered by an index on completed_at, where there is one.
+        first, last = (sql.SQL(year) for year in SANE_YEARS.split(" AND "))
+        belonging = sql.SQL(
+            "(completed_at >= %(from_raw)s AND completed_at < %(to_raw)s"
+            " OR (completed_at IS NULL OR completed_at < {} OR completed_at > {})"
+            " AND started_at >= %(start_from_raw)s AND started_at < %(start_to_raw)s)"
+        ).format(first, last)
+        if self._shape.search == "completed_at":
+            return belonging
+        return self._range_of(self._shape.search) + sql.SQL(" AND ") + belonging
+
+    @staticmethod
+    def _range_of(search: str) -> sql.Composed:
+        column = sql.Identifier("id" if search == "id" else "started_at")
+        return sql.SQL("{column} >= %(low)s AND {column} < %(high)s").format(column=column)
 
     @cached_property
     def _window(self) -> sql.Composed:

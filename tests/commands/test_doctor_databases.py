@@ -98,7 +98,8 @@ def test_what_a_source_cannot_give_is_told(
         conn.execute("DROP VIEW servicetitan_credentials_monitor")
         conn.execute(f"REVOKE SELECT ON servicetitan_sync_logs FROM {READER}")
         conn.execute(
-            "GRANT SELECT (id, service_titan_credential_id, data_type, status, started_at, completed_at, error_message)"
+            "GRANT SELECT (id, service_titan_credential_id, data_type, status, started_at, completed_at, error_message,"
+            " records_processed, records_successful, records_failed, processing_time_seconds)"
             f" ON servicetitan_sync_logs TO {READER}"
         )
         conn.execute("ALTER TABLE servicetitan_sync_logs DROP CONSTRAINT servicetitan_sync_logs_pkey")
@@ -109,6 +110,38 @@ def test_what_a_source_cannot_give_is_told(
     assert found["source.index"]["status"] == "warn"
     assert found["source.completeness"]["status"] == "warn"
     assert "GRANT SELECT (updated_at)" in found["source.updated_at"]["fix"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        pytest.param(
+            f"REVOKE SELECT ON servicetitan_sync_logs FROM {READER};"
+            "GRANT SELECT (id, service_titan_credential_id, data_type, status, started_at, completed_at, updated_at,"
+            f" error_message, records_processed, records_successful) ON servicetitan_sync_logs TO {READER}",
+            "GRANT SELECT (records_failed, processing_time_seconds) ON public.servicetitan_sync_logs",
+            id="with the grant of an earlier release, and the grant to give",
+        ),
+        pytest.param(
+            "ALTER TABLE servicetitan_sync_logs DROP records_processed",
+            "the source's schema has changed",
+            id="where the column is gone",
+        ),
+    ],
+)
+def test_counts_that_cannot_be_read_are_told_and_the_rest_is_looked_at(
+    place: Surroundings, source: str, capsys: pytest.CaptureFixture[str], statement: str, says: str
+) -> None:
+    """A whole check would be blind, and say so every time."""
+    with psycopg.connect(source) as conn:
+        conn.execute(statement.encode())
+
+    code, found = doctor(capsys)
+
+    assert code == 2
+    assert found["source.counts"]["status"] == "fail"
+    assert says in found["source.counts"]["fix"]
+    assert found["source.grants"]["status"] == "pass"
 
 
 def test_a_source_that_may_not_be_read_names_the_grant(

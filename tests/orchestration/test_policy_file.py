@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import fields
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from include.orchestration.policy_schema import PolicySection, keys_of, section_
 from include.sync_health import policy as core
 from include.sync_health.errors import PolicyError
 from include.sync_health.verdicts import Severity
+from tests.orchestration.valid_policies import policies
 
 Write = Callable[..., Path]
 
@@ -78,6 +78,37 @@ def test_every_setting_of_the_shipped_file_is_explained() -> None:
             "rules: {stuck_sync: {mode: off}}", ("rules", "stuck_sync", "mode"), "off", id="off is a word, no switch"
         ),
         pytest.param("repeat: {critical: never}", ("repeat", "critical"), "never", id="a repeat may be never"),
+        pytest.param("repeat: {low: every run}", ("repeat", "low"), "every run", id="or with every run"),
+        pytest.param(
+            "rules: {stale_sync: {high_after: never}}",
+            ("rules", "stale_sync", "high_after"),
+            "never",
+            id="what is high after a while may be never",
+        ),
+        pytest.param(
+            "rules: {data_quality: {breach_share: 12.5}}",
+            ("rules", "data_quality", "breach_share"),
+            12.5,
+            id="a share may have a fraction",
+        ),
+        pytest.param(
+            "rules: {data_quality: {breach_share: 30.0}}",
+            ("rules", "data_quality", "breach_share"),
+            30,
+            id="a whole share is shown without one",
+        ),
+        pytest.param(
+            "rules: {data_quality: {breach_share: 0}}",
+            ("rules", "data_quality", "breach_share"),
+            0,
+            id="a single failed record may be too many",
+        ),
+        pytest.param(
+            "credentials: {monitored_statuses: [error]}",
+            ("credentials", "monitored_statuses"),
+            ["error"],
+            id="a list of statuses replaces the shipped one",
+        ),
         pytest.param(
             "environments: {integration: {severity_cap: null}}",
             ("environments", "integration", "severity_cap"),
@@ -147,88 +178,6 @@ def test_no_value_anywhere_raises_anything_but_a_policy_error(tmp_path_factory, 
 
 # -- versions and the last good policy -----------------------------------------------------------
 
-SECONDS = st.integers(1, 86_400)
-ADDRESSES = st.from_regex(r"[a-z]{1,8}@[a-z]{1,8}\.example", fullmatch=True)
-CHANNELS = st.from_regex(r"#[a-z0-9_-]{1,20}", fullmatch=True) | st.from_regex(r"[CG][A-Z0-9]{8}", fullmatch=True)
-NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,8}", fullmatch=True)
-RULES = tuple(core.RulePolicies.__slots__)
-
-
-@st.composite
-def policies(draw: st.DrawFn) -> core.Policy:
-    """Valid policies: any value that a file can hold, in any section."""
-
-    def span(low: int = 0, high: int = 604_800) -> timedelta:
-        return timedelta(seconds=draw(st.integers(low, high)))
-
-    def common() -> dict[str, object]:
-        return {
-            "mode": draw(st.sampled_from(core.RuleMode)),
-            "severity": draw(st.sampled_from(Severity)),
-            "for_": span(),
-            "keep_firing_for": span(),
-        }
-
-    window, threshold, open_for = span(1), draw(st.integers(1, 100)), span(1, 86_400)
-    receivers = draw(
-        st.dictionaries(
-            NAMES,
-            st.builds(
-                core.Receiver,
-                slack=st.lists(CHANNELS, unique=True, min_size=1, max_size=3).map(tuple),
-                email=st.lists(ADDRESSES, unique=True, max_size=3).map(tuple),
-            ),
-            min_size=1,
-            max_size=3,
-        )
-    )
-    match = st.builds(
-        core.RouteMatch,
-        severity=st.frozensets(st.sampled_from(Severity)),
-        rule=st.frozensets(st.sampled_from(RULES)),
-        environment=st.frozensets(st.sampled_from(["production", "integration"])),
-    )
-    routes = draw(
-        st.lists(
-            st.builds(core.Route, match=match, to=st.sampled_from(sorted(receivers)), continue_=st.just(True)),
-            max_size=4,
-        )
-    )
-    return core.Policy(
-        source=core.SourcePolicy(
-            connection=draw(NAMES),
-            sync_log_table=draw(st.sampled_from([None, "servicetitan_sync_log"])),
-            timezone=draw(st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata"])),
-            id_slack=span(1),
-            open_lookback=timedelta(days=draw(st.integers(31, 366))),
-            statement_timeout=span(1, 3600),
-        ),
-        late_data_days=draw(st.integers(0, 31)),
-        live_horizon={name: span(1) for name in ("sync_failures", "credential_health", "data_quality")},
-        severity_caps=draw(st.dictionaries(st.sampled_from(["production", "integration"]), st.sampled_from(Severity))),
-        rules=core.RulePolicies(
-            sync_failures=core.SyncFailuresPolicy(
-                **common(), threshold=threshold, window=window, evidence_window=max(window, span(1))
-            ),
-            consecutive_failures=core.ConsecutiveFailuresPolicy(
-                **common(),
-                threshold=threshold,
-                window=window,
-                high_from=threshold + 1,
-                count_cancelled=draw(st.booleans()),
-            ),
-            stuck_sync=core.StuckSyncPolicy(**common(), open_for=open_for, high_after=open_for + span(1)),
-            monitor_health=core.MonitorHealthPolicy(**common()),
-        ),
-        receivers=receivers,
-        routes=tuple(routes),
-        repeat={
-            severity: draw(st.none() | SECONDS.map(lambda s: timedelta(minutes=s % 9999 + 1))) for severity in Severity
-        },
-        summary_above=draw(st.integers(1, 10_000)),
-        monitoring_level=draw(st.sampled_from(core.MonitoringLevel)),
-    )
-
 
 @settings(max_examples=60)
 @given(policy=policies())
@@ -290,7 +239,7 @@ def test_a_memory_older_than_the_code_gets_the_new_keys_from_the_shipped_file(ov
 
 def test_every_rule_of_the_core_has_its_section() -> None:
     """A rule added to the core must be settable in the file, with every field it has."""
-    for rule in RULES:
+    for rule in core.RulePolicies.__slots__:
         section = section_at(("rules", rule))
         assert section is not None
         names = {f.name for f in fields(core.RulePolicies().named(rule))}

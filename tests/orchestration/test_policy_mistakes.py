@@ -207,7 +207,117 @@ def mistakes_of(path: Path) -> list[str]:
             "can never be reached",
             id="after a wider match",
         ),
-        pytest.param("repeat: {low: sometimes}", "repeat.low", "or never", id="a repeat in words"),
+        pytest.param(
+            "rules: {consecutive_failures: {high_from: rarely}}",
+            "rules.consecutive_failures.high_from",
+            "use a whole number from 1 to 10000; or never",
+            id="never, in other words",
+        ),
+        pytest.param(
+            "rules: {platform_outage: {breach_share: 50%}}",
+            "rules.platform_outage.breach_share",
+            "without the sign",
+            id="a percent sign",
+        ),
+        pytest.param(
+            "rules: {platform_outage: {breach_share: 0}}",
+            "rules.platform_outage.breach_share",
+            "from more than 0 to 100",
+            id="0 percent and more is always",
+        ),
+        pytest.param(
+            "rules: {platform_outage: {breach_share: true}}",
+            "rules.platform_outage.breach_share",
+            "use a percentage",
+            id="true is no share",
+        ),
+        pytest.param(
+            "rules: {platform_outage: {breach_share: 20}}",
+            "rules.platform_outage.clear_share",
+            "at most breach_share, which is 20",
+            id="clear above the breach",
+        ),
+        pytest.param(
+            "rules: {platform_outage: {environments: []}}",
+            "rules.platform_outage.environments",
+            "name at least one",
+            id="an outage of nowhere",
+        ),
+        pytest.param(
+            "rules: {no_syncs: {environments: [prod]}}",
+            "rules.no_syncs.environments[0]",
+            "use one of integration, production",
+            id="silence in no environment",
+        ),
+        pytest.param(
+            "rules: {no_syncs: {environments: [production, production]}}",
+            "rules.no_syncs.environments",
+            "name production only once",
+            id="an environment twice",
+        ),
+        pytest.param(
+            "rules: {no_syncs: {silent_for: 5m}}", "rules.no_syncs.silent_for", "use 15m to 1d", id="hardly silent"
+        ),
+        pytest.param(
+            "rules: {no_syncs: {busy_hours: 25}}", "rules.no_syncs.busy_hours", "from 1 to 24", id="a long day"
+        ),
+        pytest.param(
+            "rules: {token_expiry: {judge_by: letter}}",
+            "rules.token_expiry.judge_by",
+            "use one of lifetime_aware, literal",
+            id="judged by no such thing",
+        ),
+        pytest.param(
+            "rules: {token_expiry: {within: 1d}}",
+            "rules.token_expiry.high_within",
+            "less than within, which is 1d",
+            id="high no nearer than at all",
+        ),
+        pytest.param(
+            "rules: {stale_sync: {stale_after: 5d}}",
+            "rules.stale_sync.high_after",
+            "more than stale_after, which is 5d",
+            id="high no later than stale",
+        ),
+        pytest.param(
+            "rules: {data_quality: {breach_share: 100}}",
+            "rules.data_quality.breach_share",
+            "from 0 to less than 100",
+            id="more than 100 percent is never",
+        ),
+        pytest.param(
+            "rules: {data_quality: {breach_share: 5}}",
+            "rules.data_quality.clear_share",
+            "at most breach_share, which is 5",
+            id="bad data that is clear",
+        ),
+        pytest.param(
+            "rules: {data_quality: {high_share: 19.5}}",
+            "rules.data_quality.high_share",
+            "at least breach_share, which is 20",
+            id="high before it breaches",
+        ),
+        pytest.param(
+            "rules: {data_quality: {identity: row}}", "rules.data_quality.identity", "data_type, sync", id="each row"
+        ),
+        pytest.param(
+            "credentials: {monitored_statuses: [actve]}",
+            "credentials.monitored_statuses[0]",
+            "did you mean active?",
+            id="a status that is none",
+        ),
+        pytest.param(
+            "credentials: {monitored_statuses: []}", "credentials.monitored_statuses", "name at least one", id="nobody"
+        ),
+        pytest.param("retention: {check_runs: 7d}", "retention.check_runs", "use 30d to 3650d", id="too forgetful"),
+        pytest.param(
+            "retention: {token_detail: 500d}",
+            "retention.token_detail",
+            "at most credential_snapshots, which is 400d",
+            id="detail kept longer than the snapshots",
+        ),
+        pytest.param("retention: {alerts: 60d}", "retention.alerts", "unknown key", id="alerts are not deleted"),
+        pytest.param("repeat: {low: sometimes}", "repeat.low", "or never; or every run", id="a repeat in words"),
         pytest.param("repeat: {high: 5s}", "repeat.high", "use 1m to 30d; or never", id="a repeat of seconds"),
         pytest.param("summary_above:", "summary_above", "None is not allowed", id="a key without value"),
         pytest.param("source:", "source", "use a mapping", id="a section without keys"),

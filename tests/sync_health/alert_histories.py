@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ from include.sync_health.policy import (
     RulePolicies,
     SyncFailuresPolicy,
 )
-from include.sync_health.verdicts import Severity, Verdict
+from include.sync_health.verdicts import ErrorClass, Severity, Verdict
 
 T0 = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 TICK = timedelta(minutes=15)
@@ -55,6 +56,44 @@ def saw(verdict: Verdict, *, credential: str = "1", severity: Severity = Severit
     )
 
 
+IDENTITIES: Mapping[str, Mapping[str, str]] = {
+    "monitor_health": {"check": "sync_failures", "cause": "unreachable"},
+    "platform_outage": {"environment": "production", "error_class": "server"},
+    "no_syncs": {"environment": "production"},
+    "token_expiry": {"credential": "1"},
+    "connection_error": {"credential": "1"},
+    "sync_failures": {"credential": "1"},
+    "consecutive_failures": {"credential": "1", "data_type": "jobs"},
+    "stuck_sync": {"credential": "1", "sync": "7"},
+    "stale_sync": {"credential": "1"},
+    "data_quality": {"credential": "1", "data_type": "jobs"},
+}
+"""One alert of each rule; those of one world explain each other where the rules do."""
+
+
+def rule_saw(
+    rule: str, verdict: Verdict = Verdict.BREACH, *, severity: Severity = Severity.HIGH, **changes: Any
+) -> Observation:
+    """What a rule says; by default of credential 1 in production, which fails with server errors."""
+    identity = changes.pop("identity", IDENTITIES[rule])
+    values: dict[str, Any] = {
+        "credential_id": identity.get("credential"),
+        "environment": None if rule == "monitor_health" else identity.get("environment", "production"),
+        "error_class": None if rule == "monitor_health" else ErrorClass.SERVER,
+        **changes,
+    }
+    return Observation(
+        rule=rule,
+        identity=identity,
+        verdict=verdict,
+        severity=severity,
+        title=rule,
+        message=rule,
+        reason=f"because {verdict}",
+        **values,
+    )
+
+
 @dataclass
 class World:
     """The alerts, events and deliveries of a monitor whose storage never fails."""
@@ -64,16 +103,16 @@ class World:
     events: list[AlertEvent] = field(default_factory=list)
     outbox: dict[str, Delivery] = field(default_factory=dict)
 
-    def tick(self, as_of: datetime, *observations: Observation, may_notify: bool = True) -> list[Delivery]:
-        """One evaluation; returns the deliveries that are new in the outbox."""
+    def tick(self, as_of: datetime, *observations: Observation, **options: Any) -> list[Delivery]:
+        """One evaluation, with options for `decide`; returns the deliveries that are new in the outbox."""
         result = step(self.alerts, observations, policy=self.policy, as_of=as_of)
         owed = {key: alert for key, alert in self.alerts.items() if owes_a_close(alert) and key not in result.alerts}
         decision = decide(
             {**result.alerts, **owed},
             policy=self.policy,
             as_of=as_of,
-            configured={"slack", "email"},
-            may_notify=may_notify,
+            open_alerts={key: alert for key, alert in self.alerts.items() if alert.state.is_open},
+            **{"configured": {"slack", "email"}, **options},
         )
         self.alerts |= decision.alerts
         self.events += result.events
@@ -84,6 +123,14 @@ class World:
     def sent(self, deliveries: list[Delivery], *, channel: str = SLACK) -> list[str]:
         """The reasons of those that are messages to one channel."""
         return [str(each.reason) for each in deliveries if each.reason is not None and each.channel == channel]
+
+    def rule_of(self, delivery: Delivery) -> str:
+        """The rule of a delivery's first member."""
+        return self.alerts[delivery.members[0].fingerprint].rule
+
+    def said(self, deliveries: list[Delivery], *, channel: str = SLACK) -> list[str]:
+        """What a channel was told, and what it was not told, in words: "token_expiry first"."""
+        return [f"{self.rule_of(each)} {each.reason or each.silent}" for each in deliveries if each.channel == channel]
 
 
 VERDICTS = st.sampled_from(list(Verdict))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 from hypothesis import strategies as st
 
-from include.sync_health.frames import DATA_TYPES, ENVIRONMENTS, RUN_COLUMNS, RUN_STATUSES
+from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, ENVIRONMENTS, RUN_COLUMNS, RUN_STATUSES
 from include.sync_health.subjects import Subject
 from tests.sync_health.oracle import Row, cancelled, ended
 
@@ -97,3 +97,13 @@ def sync_rows(draw: st.DrawFn, *, as_of: datetime = AS_OF, max_size: int = 40) -
 
 
 SECOND = timedelta(seconds=1)
+
+
+def runs_with_counts(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return rows as a read with counts would: `RUN_COLUMNS` and `COUNT_COLUMNS`."""
+    rows = list(rows)
+    frame = runs_frame(rows)
+    for name in COUNT_COLUMNS[:-1]:
+        frame[name] = pd.Series([getattr(row, name) for row in rows], dtype="float64")
+    frame[COUNT_COLUMNS[-1]] = pd.Series([None] * len(rows), dtype="float64")
+    return frame

@@ -1,7 +1,9 @@
 """
 An independent oracle: the rules in plain Python over plain rows, written from the rules' text and not from the code.
 
-Slow, obvious, and without pandas. A row is a `Row`; every function returns verdicts by identity.
+Slow, obvious, and without pandas. A row is a `Row`; every function returns verdicts by identity. This module has the rules
+over one credential's runs; `oracle_quality`, `oracle_credentials` and `oracle_platform` have the others, and
+`oracle_verdicts` has them all at once. The numbers are the design's defaults, written out: no policy is read.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ class Row:
     completed_at: datetime | None
     updated_at: datetime
     error_message: str | None = None
+    records_processed: int | None = None
+    records_successful: int | None = None
+    records_failed: int | None = None
 
 
 def cancelled(row: Row) -> bool:

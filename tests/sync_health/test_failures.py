@@ -218,6 +218,15 @@ def test_failures_in_a_row(rows: list[Row], verdict: str, severity: str) -> None
     assert (judged["verdict"], judged["severity"]) == (verdict, severity)
 
 
+def test_a_row_of_failures_is_never_high_where_the_policy_says_so() -> None:
+    """The story's fixed severity."""
+    rows = runs_frame(run(n, "failed", n * HOUR) for n in range(20))
+    policy = ConsecutiveFailuresPolicy(high_from=None)
+
+    judged = judge_consecutive_failures(rows, subjects=SUBJECTS, policy=policy, as_of=AS_OF)
+    assert list(judged["severity"]) == ["medium"]
+
+
 def test_each_data_type_has_its_own_row() -> None:
     """Invoices may fail while customers succeed."""
     rows = [run(n, "failed", n * HOUR) for n in range(1, 4)] + [run(9, "completed", SECOND, data_type="customers")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -16,7 +17,8 @@ from include.sync_health.alerts import NotifyReason
 from include.sync_health.mail import MAIL_LIMIT, SUBJECT_LIMIT, MailContent, mail_content
 from include.sync_health.messages import Message, message_for
 from tests.sync_health.hostile_texts import HOSTILE, SECRETS, untrusted
-from tests.sync_health.message_cases import AS_OF, CASES, LINKS, NOW, RULES, Case, alert, storm
+from tests.sync_health.message_alerts import AS_OF, RULES, alert, broken_already, storm
+from tests.sync_health.message_cases import CASES, LINKS, NOW, Case
 from tests.sync_health.test_slack_blocks import dirty
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "mail"
@@ -25,6 +27,7 @@ WITH_HTML = (
     "sync_failures-recovered",
     "sync_failures-late_and_possible_repeat",
     "summary-first",
+    "baseline-some_closed",
 )
 """The cases whose HTML is kept too: one of each shape."""
 
@@ -152,6 +155,18 @@ def test_a_storm_fits_into_one_mail_and_counts_what_it_leaves_out(count: int) ->
     assert listed == page.text.count("High: ServiceTitan integration for Company")
     assert listed >= min(count, 100)
     assert (f"and {count - listed} more" in mail.text) is (listed < count)
+
+
+@pytest.mark.parametrize("count", [1, 200, 3_000])
+def test_a_baseline_fits_into_one_mail_and_counts_what_it_leaves_out(count: int) -> None:
+    """Both parts list the same; listed and counted together are all of them."""
+    mail, page = mail_of(message_for(broken_already(count), reason=NotifyReason.BASELINE, as_of=AS_OF, now=NOW))
+    listed = len(re.findall(r"^- (?:Critical|High|Medium): ", mail.text, re.MULTILINE))
+    more = sum(int(each) for each in re.findall(r"^- and (\d+) more$", mail.text, re.MULTILINE))
+
+    assert listed + more == count
+    assert listed >= min(count, 200)
+    assert len(re.findall(r"(?:Critical|High|Medium): ", page.text)) == listed
 
 
 def test_a_subject_is_one_line_whatever_the_data() -> None:

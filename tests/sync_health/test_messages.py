@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,11 +13,22 @@ from hypothesis import given, settings
 from include.sync_health.advice import BY_ERROR_CLASS, BY_RULE, advice_for
 from include.sync_health.alerts import AlertState, CloseReason, NotifyReason
 from include.sync_health.messages import LATE_AFTER, Links, Message, Status, message_for
+from include.sync_health.platform_outage import SHARED_CLASSES
 from include.sync_health.policy import RulePolicies
-from include.sync_health.summaries import MOST_MEMBERS
+from include.sync_health.summaries import MOST_MEMBERS, MOST_MEMBERS_OF_A_RULE
 from include.sync_health.verdicts import ErrorClass
 from tests.sync_health.hostile_texts import SECRETS, untrusted
-from tests.sync_health.message_cases import AS_OF, CASES, NOW, RULES, alert, closed, storm
+from tests.sync_health.message_alerts import (
+    AS_OF,
+    EXPIRED_TOKEN,
+    NEVER_COMPLETED,
+    RULES,
+    alert,
+    broken_already,
+    closed,
+    storm,
+)
+from tests.sync_health.message_cases import CASES, NOW
 
 
 def facts_of(message: Message) -> dict[str, str]:
@@ -151,6 +164,16 @@ def test_a_summary_counts_rules_causes_and_credentials() -> None:
     assert len(members.lines) == members.total == 23
 
 
+def test_an_outage_weighs_as_much_as_the_credentials_it_counts() -> None:
+    """It names none of them, and yet it is the cause to look at first."""
+    message = message_for([*storm(3), alert("platform_outage")], reason=NotifyReason.REPEAT, as_of=AS_OF, now=NOW)
+    _, by_cause, _ = message.listings
+
+    assert message.sentence == "2 causes, 31 credentials. Now: 4 still open."
+    assert by_cause.lines[0] == ("31 credentials: server: ServiceTitan API server error: 503",)
+    assert message.advice is advice_for("platform_outage", ErrorClass.SERVER)
+
+
 def test_a_summary_lists_what_needs_attention_first() -> None:
     """Open before closed without a recovery, and recovered last."""
     still_open, gone, well = storm(3)
@@ -172,6 +195,132 @@ def test_a_summary_holds_a_limited_number_of_members_and_the_true_count() -> Non
 
     assert len(members.lines) == MOST_MEMBERS
     assert members.total == MOST_MEMBERS + 5
+
+
+def test_the_baseline_is_grouped_by_rule_with_the_worst_first() -> None:
+    """Counts of everything, then each rule's own list."""
+    message = message_for(broken_already(14), reason=NotifyReason.BASELINE, as_of=AS_OF, now=NOW)
+    counts, *rules = message.listings
+
+    assert message.title == "14 things were already broken when monitoring began, worst critical"
+    assert message.sentence.startswith("3 causes, 31 credentials. Now: 14 open.")
+    assert counts.lines[:2] == (
+        ("1 × ServiceTitan Platform Outage (critical)",),
+        ("3 × ServiceTitan Sync Stale (1 high, 2 medium)",),
+    )
+    assert [str(line[0]).split(" ")[0] for line in counts.lines] == [str(listing.total) for listing in rules]
+    assert sum(listing.total for listing in rules) == 14
+    assert [str(line[0]).split(":")[0] for line in rules[1].lines] == ["High", "Medium", "Medium"]
+
+
+def test_a_single_thing_is_a_baseline_too() -> None:
+    """Not an opening: nobody should look for what has just happened."""
+    message = message_for([alert("stale_sync")], reason=NotifyReason.BASELINE, as_of=AS_OF, now=NOW)
+
+    assert message.title == "1 thing was already broken when monitoring began, medium"
+    assert message.status is Status.OPEN
+
+
+def test_a_baseline_holds_a_limited_number_of_each_rule_and_the_true_counts() -> None:
+    """The rest is "N more" in every renderer."""
+    message = message_for(broken_already(3000), reason=NotifyReason.BASELINE, as_of=AS_OF, now=NOW)
+
+    assert sum(listing.total for listing in message.listings[1:]) == 3000
+    assert max(len(listing.lines) for listing in message.listings) == MOST_MEMBERS_OF_A_RULE
+
+
+def test_an_outage_is_advised_by_its_error_class() -> None:
+    """Entering one credential's secret anew helps nobody when all are refused."""
+    advised = {error_class: advice_for("platform_outage", error_class) for error_class in SHARED_CLASSES}
+
+    assert None not in advised.values()
+    assert len(set(advised.values())) == len(SHARED_CLASSES)
+    assert not [each for error_class, each in advised.items() if each is BY_ERROR_CLASS[error_class]]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_open_alert_is_told_with_a_likely_cause_and_a_first_step(rule: str) -> None:
+    """For whoever is woken."""
+    assert message_for([alert(rule)], reason=NotifyReason.FIRST, as_of=AS_OF, now=NOW).advice is not None
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes", "shown"),
+    [
+        pytest.param(
+            "token_expiry",
+            {},
+            {
+                "Known token lifetime": "60 days",
+                "Judged as": "long-lived",
+                "Token expires": "2026-11-28 18:00:00+00:00",
+            },
+            id="a token that expires",
+        ),
+        pytest.param(
+            "token_expiry",
+            EXPIRED_TOKEN,
+            {"Known token lifetime": "15 minutes", "Token expired": "2026-11-22 09:00:00+00:00"},
+            id="a token that has expired is not said to expire",
+        ),
+        pytest.param(
+            "stale_sync",
+            NEVER_COMPLETED,
+            {"Last success": "none found", "Allowed without a success": "2 days"},
+            id="never completed",
+        ),
+        pytest.param(
+            "connection_error",
+            {"evidence": {"error_began_at": None}},
+            {"In error since": "unknown"},
+            id="since nobody knows",
+        ),
+        pytest.param("platform_outage", {}, {"Share that failed": "77.5% (threshold 50%)"}, id="an outage's share"),
+        pytest.param("no_syncs", {}, {"Hours with a sync, of the 24 before": "23"}, id="what is usual"),
+        pytest.param(
+            "data_quality",
+            {},
+            {"Syncs judged": "22", "Failed records, newest sync": "12% (threshold 20%)"},
+            id="how the newest sync compares",
+        ),
+        pytest.param(
+            "data_quality",
+            {"evidence": {"judged": 1, "contradicting": 2}},
+            {"Syncs judged": "1", "Syncs whose counts contradict": "2"},
+            id="counts that contradict themselves",
+        ),
+    ],
+)
+def test_evidence_is_told_in_words(rule: str, changes: Mapping[str, Any], shown: Mapping[str, str]) -> None:
+    """With its unit, and what it was measured by."""
+    facts = facts_of(message_for([alert(rule, **changes)], reason=NotifyReason.FIRST, as_of=AS_OF, now=NOW))
+
+    assert facts.items() >= shown.items()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_no_fact_is_told_twice_or_without_a_word_for_it(rule: str) -> None:
+    """Labels differ, and none is the bare key of a number that nobody named."""
+    labels = [fact.label for fact in message_for([alert(rule)], reason=NotifyReason.FIRST, as_of=AS_OF, now=NOW).facts]
+
+    assert len(labels) == len(set(labels))
+    assert "Syncs whose counts contradict" not in labels
+
+
+def test_an_alert_about_no_credential_is_named_by_its_environment() -> None:
+    """A subject tells it all."""
+    message = message_for([alert("no_syncs")], reason=NotifyReason.FIRST, as_of=AS_OF, now=NOW)
+
+    assert message.subject == "High: No ServiceTitan Syncs: production"
+
+
+def test_the_sample_of_an_outage_is_its_latest_error() -> None:
+    """While it is open; a close tells no old errors."""
+    outage = alert("platform_outage")
+    ended = closed(outage, why=CloseReason.RECOVERED, reason="mended")
+
+    assert message_for([outage], **AT).latest_error == "ServiceTitan API server error: 503"
+    assert message_for([ended], reason=NotifyReason.CLOSED, as_of=AS_OF, now=NOW).latest_error is None
 
 
 def test_only_configured_links_are_there() -> None:

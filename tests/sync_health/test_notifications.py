@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.sync_health.alerts import Alert, NotifyReason, SilentReason
+from include.sync_health.alerts import Alert, AlertState, EventKind, NotifyReason, SilentReason
 from include.sync_health.notifications import NOWHERE, decide
-from include.sync_health.policy import RuleMode, RulePolicies, SyncFailuresPolicy
+from include.sync_health.observations import Observation
+from include.sync_health.policy import Policy, RuleMode, RulePolicies, SyncFailuresPolicy
 from include.sync_health.verdicts import Severity, Verdict
-from tests.sync_health.alert_histories import MAIL, SLACK, T0, TICK, World, histories, saw, with_timers
+from tests.sync_health.alert_histories import MAIL, POLICY, SLACK, T0, TICK, World, histories, saw, with_timers
 
 B, C = Verdict.BREACH, Verdict.CLEAR
 HOUR = timedelta(hours=1)
@@ -221,3 +222,111 @@ def test_decide_leaves_its_input_alone() -> None:
     decide(alerts, policy=world.policy, as_of=T0, configured={"slack", "email"})
 
     assert alerts == before
+
+
+def in_mode(rule: str, mode: RuleMode) -> Policy:
+    """The test policy with one rule in a mode, which closes with the first CLEAR."""
+    changed = replace(POLICY.rules.named(rule), mode=mode, keep_firing_for=timedelta(0))
+    return replace(POLICY, rules=replace(POLICY.rules, **{rule: changed}))
+
+
+def of(rule: str, verdict: Verdict) -> Observation:
+    """What any rule says, in an identity that is none of the real ones: a shadow looks at nothing else."""
+    return replace(saw(verdict), rule=rule, identity={"credential": "1", "environment": "production", "check": "c"})
+
+
+RULES = sorted(RulePolicies.__slots__)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_shadowed_rule_is_recorded_and_told_to_nobody(rule: str) -> None:
+    """It opens and closes like any other; the ledger says each time that it would have been told."""
+    world = World(policy=in_mode(rule, RuleMode.SHADOW))
+    opening = world.tick(T0, of(rule, B))
+    assert [alert.state for alert in world.alerts.values()] == [AlertState.FIRING]
+    assert world.tick(T0 + 25 * HOUR, of(rule, B)) == []
+    closing = world.tick(T0 + 26 * HOUR, of(rule, C))
+
+    assert [event.kind for event in world.events] == [EventKind.OPENED, EventKind.CLOSED]
+    assert [(each.channel, each.silent) for each in (*opening, *closing)] == [(NOWHERE, SilentReason.SHADOW)] * 2
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_from_shadow_to_live_what_is_still_open_is_told(rule: str) -> None:
+    """With the next tick that judges it, as an opening; and its close follows."""
+    world = World(policy=in_mode(rule, RuleMode.SHADOW))
+    world.tick(T0, of(rule, B))
+    world.policy = in_mode(rule, RuleMode.LIVE)
+
+    assert world.sent(world.tick(T0 + TICK, of(rule, B))) == ["first"]
+    assert world.sent(world.tick(T0 + 2 * TICK, of(rule, C))) == ["closed"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_from_live_to_shadow_what_was_told_is_still_closed(rule: str) -> None:
+    """It is not repeated, and the ledger says why; its next episode is told to nobody."""
+    world = World(policy=in_mode(rule, RuleMode.LIVE))
+    assert world.sent(world.tick(T0, of(rule, B))) == ["first"]
+    world.policy = in_mode(rule, RuleMode.SHADOW)
+
+    assert [(each.channel, each.silent) for each in world.tick(T0 + 25 * HOUR, of(rule, B))] == [
+        (SLACK, SilentReason.SHADOW),
+        (MAIL, SilentReason.SHADOW),
+    ]
+    assert world.sent(world.tick(T0 + 26 * HOUR, of(rule, C))) == ["closed"]
+    assert [(each.channel, each.silent) for each in world.tick(T0 + 27 * HOUR, of(rule, B))] == [
+        (NOWHERE, SilentReason.SHADOW)
+    ]
+
+
+@pytest.mark.parametrize("number", [1, 2, 20, 21, 3000])
+def test_the_baseline_is_one_message_to_each_channel(number: int) -> None:
+    """Whatever ``summary_above`` says: what was broken when monitoring began is one piece of news, and counts as told."""
+    world = World(policy=with_timers())
+    names = [str(each) for each in range(number)]
+    told = world.tick(T0, *(saw(B, credential=name) for name in names), as_baseline=True)
+
+    assert [(each.channel, each.reason, len(each.members)) for each in told] == [
+        (SLACK, NotifyReason.BASELINE, number),
+        (MAIL, NotifyReason.BASELINE, number),
+    ]
+    assert world.tick(T0 + TICK, *(saw(B, credential=name) for name in names)) == []
+    assert world.sent(world.tick(T0 + 2 * TICK, saw(C, credential="0"))) == ["closed"]
+
+
+def test_what_was_in_the_baseline_repeats_like_any_other() -> None:
+    """Its clock began with the summary."""
+    world = World(policy=with_timers())
+    world.tick(T0, saw(B), as_baseline=True)
+
+    assert world.sent(world.tick(T0 + 12 * HOUR, saw(B))) == ["repeat"]
+
+
+def test_the_baseline_lists_symptoms_beside_their_causes() -> None:
+    """It is a list of what is broken: nothing is hidden in it; afterwards the cause hides as ever."""
+    world = World(policy=with_timers())
+    expired = replace(saw(B), rule="token_expiry")
+    told = world.tick(T0, saw(B), expired, as_baseline=True)
+    assert [len(each.members) for each in told] == [2, 2]
+
+    late = replace(saw(B), rule="consecutive_failures", identity={"credential": "1", "data_type": "jobs"})
+    assert {each.silent for each in world.tick(T0 + TICK, late)} == {SilentReason.INHIBITED}
+
+
+def test_the_baseline_goes_where_routes_go_and_closes_as_closes() -> None:
+    """A credential of the sandbox is recorded only; a close that is owed is no baseline."""
+    world = World(policy=with_timers())
+    world.tick(T0, saw(B, credential="1"))
+    told = world.tick(
+        T0 + TICK,
+        saw(C, credential="1"),
+        saw(B, credential="2"),
+        saw(B, credential="3", severity=Severity.LOW),
+        as_baseline=True,
+    )
+
+    assert [(each.reason, each.silent) for each in told if each.channel in (SLACK, NOWHERE)] == [
+        (NotifyReason.CLOSED, None),
+        (NotifyReason.BASELINE, None),
+        (None, SilentReason.NO_ROUTE),
+    ]

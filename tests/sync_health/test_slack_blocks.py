@@ -31,7 +31,8 @@ from include.sync_health.slack_blocks import (
     text_only,
 )
 from tests.sync_health.hostile_texts import HOSTILE, SECRETS, untrusted
-from tests.sync_health.message_cases import AS_OF, CASES, NOW, RULES, Case, alert, closed, storm
+from tests.sync_health.message_alerts import AS_OF, RULES, alert, broken_already, closed, storm
+from tests.sync_health.message_cases import CASES, NOW, Case
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "slack"
 
@@ -191,6 +192,25 @@ def test_a_storm_lists_what_fits_and_counts_the_rest(count: int) -> None:
         more = re.search(r"^and (\d+) more$", text, re.MULTILINE)
         assert text.count("High: ServiceTitan integration for Company") + (int(more[1]) if more else 0) == count
     assert blocks.count("High: ServiceTitan integration for Company") >= min(count, 50)
+
+
+@pytest.mark.parametrize("count", [1, 21, 200, 3_000])
+def test_a_baseline_fits_and_counts_what_it_leaves_out(count: int) -> None:
+    """Listed and counted together are all of them; the counts by rule are whole, and each rule shows some of its worst."""
+    message = message_for(broken_already(count), reason=NotifyReason.BASELINE, as_of=AS_OF, now=NOW)
+    payload = slack_payload(message)
+    blocks = "\n".join(texts_of(payload.blocks))
+
+    assert_slack_accepts(payload)
+    for text in (blocks, payload.text):
+        listed = len(re.findall(r"^(?:• )?(?:Critical|High|Medium): ", text, re.MULTILINE))
+        more = sum(int(each) for each in re.findall(r"^and (\d+) more$", text, re.MULTILINE))
+        assert listed + more == count
+        for counts in message.listings[0].lines:
+            assert f"{counts[0]}\n" in text
+    for listing in message.listings:
+        assert f"*{listing.title}*\n• " in blocks
+    assert len(payload.blocks) <= 20
 
 
 @pytest.mark.parametrize(

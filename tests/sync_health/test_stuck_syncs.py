@@ -118,6 +118,19 @@ def test_a_row_without_a_start_is_no_crash() -> None:
     assert list(found["verdict"]) == ["band"]
 
 
+def test_a_stuck_run_is_never_high_where_the_policy_says_so() -> None:
+    """The story's fixed severity."""
+    found = judge_stuck_syncs(
+        runs_frame([row(20 * DAY)]),
+        subjects=SUBJECTS,
+        policy=StuckSyncPolicy(high_after=None),
+        as_of=AS_OF,
+        open_lookback=30 * DAY,
+    )
+
+    assert list(found["severity"]) == ["medium"]
+
+
 def test_words() -> None:
     """The message says who, what and for how long."""
     found = judged(row(95 * timedelta(minutes=1))).iloc[0]

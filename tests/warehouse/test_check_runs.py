@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from include.sync_health.windows import RunMode
-from include.warehouse.check_runs import CheckRun, check_run_id, last_seen_run, record_check_run
+from include.warehouse.check_runs import CheckRun, check_run_id, last_seen_run, newest_start_seen, record_check_run
 from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
 from tests.warehouse.monitoring_records import MINUTE, NOW
@@ -46,6 +46,7 @@ def check_run(**changes: Any) -> CheckRun:
         "anomalies": {"future_stamp": 1},
         "notes": ("the range was widened",),
         "open_sync_ids": ("11", "12"),
+        "newest_started_at": NOW - MINUTE,
         "computed_at": NOW + MINUTE,
     }
     return CheckRun.of(**{**values, **changes})
@@ -67,6 +68,7 @@ def statuses(conn: psycopg.Connection[Any]) -> list[tuple[str, int]]:
         pytest.param({}, id="with everything"),
         pytest.param({"open_sync_ids": None}, id="with no memory of open rows"),
         pytest.param({"open_sync_ids": ()}, id="with the memory that none was open"),
+        pytest.param({"newest_started_at": None}, id="of a sync log without any start"),
         pytest.param({"notes": (), "verdicts": {}, "anomalies": {}}, id="with nothing to say"),
     ],
 )
@@ -157,7 +159,43 @@ def test_the_id_stays_the_same_from_release_to_release() -> None:
     assert found == uuid.UUID("0fb5500e-5e10-5505-af64-c050040bce6f")
 
 
-@pytest.mark.parametrize("field", ["window_from", "window_to", "computed_at"])
+@pytest.mark.parametrize(
+    ("changes", "is_told"),
+    [
+        pytest.param({}, True, id="a run that saw"),
+        pytest.param({"status": "blind", "error_cause": "wrong_time_zone"}, True, id="a blind run that had read it"),
+        pytest.param({"status": "blind", "newest_started_at": None}, False, id="not a run that read nothing"),
+        pytest.param({"mode": "historical"}, False, id="not a historical one"),
+        pytest.param({"filters": {"environment": "production"}}, False, id="not one with filters"),
+        pytest.param({"check": "credential_health"}, False, id="not one of another check"),
+        pytest.param({"window_to": NOW + QUARTER}, False, id="not one whose window ends at the moment asked for"),
+    ],
+)
+def test_the_newest_start_that_was_seen_is_that_of(
+    conn: psycopg.Connection[Any], changes: dict[str, Any], is_told: bool
+) -> None:
+    earlier, later = NOW - 40 * MINUTE, NOW - 2 * MINUTE
+    record_check_run(
+        conn,
+        check_run(window_from=NOW - 3 * QUARTER, window_to=NOW - 2 * QUARTER, newest_started_at=earlier),
+    )
+    record_check_run(conn, check_run(**{"newest_started_at": later, **changes}))
+
+    seen = newest_start_seen(conn, check=CHECK, before=NOW + QUARTER)
+    assert seen is not None
+    assert seen.newest_started_at == (later if is_told else earlier)
+    assert seen.as_of >= NOW - 2 * QUARTER
+
+
+def test_no_start_was_seen_before_the_first_run(conn: psycopg.Connection[Any]) -> None:
+    record_check_run(conn, check_run())
+
+    assert newest_start_seen(conn, check=CHECK, before=NOW) is None
+    with pytest.raises(ValueError, match="naive"):
+        newest_start_seen(conn, check=CHECK, before=NOW.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize("field", ["window_from", "window_to", "newest_started_at", "computed_at"])
 def test_a_naive_time_is_refused(conn: psycopg.Connection[Any], field: str) -> None:
     with pytest.raises(ValueError, match="naive"):
         record_check_run(conn, replace(check_run(), **{field: NOW.replace(tzinfo=None)}))

@@ -81,8 +81,10 @@ def test_no_secret_leaves_the_database(make_world: MakeWorld, shape: str) -> Non
     assert world.hub.secrets
     assert [secret for secret in world.hub.secrets if secret and secret in told] == []
     texts = [statements.survey, statements.blocks, statements.clock, statements.existing, statements.credentials]
+    texts += [statements.oldest, statements.older_successes]
     texts += [
-        statements.runs(rows, only_failed=False, by_credential=True, by_environment=True) for rows in ("window", "keys")
+        statements.runs(rows, only_failed=False, by_credential=True, by_environment=True, counts=["records_processed"])
+        for rows in ("window", "days", "keys")
     ]
     joined = b"\n".join(texts).decode()
     assert not re.search("access_token|refresh_token", joined)
@@ -104,7 +106,7 @@ def test_the_documented_role_reads_everything_but_secrets(world: World) -> None:
     try:
         world.sql(role)
         with SourceReader.connect(dsn, world.policy) as reader:
-            runs = reader.read_runs(finished_from=WINDOW_START, as_of=AS_OF, remembered_open=None)
+            runs = reader.read_runs(finished_from=WINDOW_START, as_of=AS_OF, remembered_open=None, with_counts=True)
             unknown = reader.read_credentials().set_index("credential_id")
         assert runs.runs["error_message"].tolist() == ["boom"]
         assert any(PRESENCE_VIEW in note and "count as complete" in note for note in runs.notes)

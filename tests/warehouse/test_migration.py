@@ -32,6 +32,7 @@ TABLES = {
     "credential_snapshot",
     "delivery",
     "policy_version",
+    "quality_daily",
     "schema_version",
 }
 

@@ -210,8 +210,8 @@ def test_odd_rows_are_counted_and_never_fatal(world: World) -> None:
         world.add(started=30 * MINUTE, ended=20 * MINUTE, status="exploded"),
         world.add(started=30 * MINUTE, ended=20 * MINUTE, data_type="estimates"),
         world.add(started=30 * MINUTE, ended=20 * MINUTE, status="running"),
+        world.add(started=30 * MINUTE, status="completed"),
     ]
-    world.add(started=30 * MINUTE, status="completed")
     world.hub.add_run(world.production, started_at=datetime(2090, 1, 1, tzinfo=UTC), status="running")
     read = world.read()
     assert sorted(read.runs["sync_id"].astype(str)) == sorted(kept)
@@ -245,3 +245,23 @@ def test_endless_stamps_are_no_times(world: World) -> None:
     read = world.read(remembered=[endless])
     assert read.runs["completed_at"].isna().tolist() == [False, True]
     assert read.anomalies == {"missing_started_at": 1}
+
+
+@pytest.mark.parametrize(
+    ("values", "is_read"),
+    [
+        pytest.param({"started": 30 * MINUTE, "status": "completed"}, True, id="completed without an end"),
+        pytest.param({"started": 30 * MINUTE, "status": "queued"}, True, id="a status that upstream may add one day"),
+        pytest.param(
+            {"started": HOUR, "status": "completed"}, False, id="started as the window begins, which is excluded"
+        ),
+        pytest.param({"started": -MINUTE, "status": "completed"}, False, id="started after the window"),
+    ],
+)
+def test_a_run_that_says_neither_still_proves_that_something_started(
+    make_world: MakeWorld, values: dict[str, object], is_read: bool
+) -> None:
+    world = make_world()
+    run = world.add(**values)  # type: ignore[arg-type]
+
+    assert world.ids() == ([run] if is_read else [])

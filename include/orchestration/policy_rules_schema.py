@@ -1,0 +1,197 @@
+"""
+The layout of the policy file's `rules`: one section for each rule, with the keys that `include.sync_health.policy` has.
+
+``never`` stands for the core's None: a rule that is never `high`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, model_validator
+
+from include.orchestration import policy_sections as of
+from include.orchestration.policy_sections import Section, agreeing, chosen_once, shown
+from include.orchestration.policy_values import NEVER
+from include.sync_health import policy as core
+
+Environments = Annotated[list[of.Environment], AfterValidator(chosen_once), Field(min_length=1)]
+
+
+class RuleSection(Section):
+    """What every rule has."""
+
+    mode: of.ModeWord
+    severity: of.SeverityWord
+    for_: of.Span = Field(alias="for")
+    keep_firing_for: of.Span
+
+
+class SyncFailuresSection(RuleSection):
+    """`rules.sync_failures`."""
+
+    threshold: of.Count
+    window: of.Window
+    evidence_window: of.Window
+    count_cancelled: of.Switch
+
+    @model_validator(mode="after")
+    def _agree(self) -> SyncFailuresSection:
+        return agreeing(self, "evidence_window", self.evidence_window >= self.window, "at least", "window")
+
+
+class ConsecutiveFailuresSection(RuleSection):
+    """`rules.consecutive_failures`."""
+
+    threshold: of.Count
+    window: of.LongWindow
+    high_from: of.CountOrNever
+    count_cancelled: of.Switch
+
+    @model_validator(mode="after")
+    def _agree(self) -> ConsecutiveFailuresSection:
+        agrees = self.high_from is None or self.high_from >= self.threshold
+        return agreeing(self, "high_from", agrees, "at least", "threshold")
+
+
+class StuckSyncSection(RuleSection):
+    """`rules.stuck_sync`."""
+
+    open_for: of.LongWindow
+    high_after: of.LongWindowOrNever
+
+    @model_validator(mode="after")
+    def _agree(self) -> StuckSyncSection:
+        agrees = self.high_after is None or self.high_after > self.open_for
+        return agreeing(self, "high_after", agrees, "more than", "open_for")
+
+
+class PlatformOutageSection(RuleSection):
+    """`rules.platform_outage`."""
+
+    window: of.Window
+    breach_share: of.Share
+    clear_share: of.Share
+    min_credentials: of.Count
+    environments: Environments
+
+    @model_validator(mode="after")
+    def _agree(self) -> PlatformOutageSection:
+        return agreeing(self, "clear_share", self.clear_share <= self.breach_share, "at most", "breach_share")
+
+
+class NoSyncsSection(RuleSection):
+    """`rules.no_syncs`."""
+
+    silent_for: of.Silence
+    busy_hours: of.HoursOfDay
+    environments: Environments
+
+
+class TokenExpirySection(RuleSection):
+    """`rules.token_expiry`."""
+
+    judge_by: of.TokenWord
+    within: of.Lookback
+    high_within: of.LookbackOrNever
+    long_lived_from: of.Lookback
+    short_lived_expired_for: of.LongSpan
+
+    @model_validator(mode="after")
+    def _agree(self) -> TokenExpirySection:
+        agrees = self.high_within is None or self.high_within < self.within
+        return agreeing(self, "high_within", agrees, "less than", "within")
+
+
+class ConnectionErrorSection(RuleSection):
+    """`rules.connection_error`."""
+
+    status_alone: of.Switch
+
+
+class StaleSyncSection(RuleSection):
+    """`rules.stale_sync`."""
+
+    stale_after: of.LongWindow
+    high_after: of.LongWindowOrNever
+
+    @model_validator(mode="after")
+    def _agree(self) -> StaleSyncSection:
+        agrees = self.high_after is None or self.high_after > self.stale_after
+        return agreeing(self, "high_after", agrees, "more than", "stale_after")
+
+
+class DataQualitySection(RuleSection):
+    """`rules.data_quality`."""
+
+    window: of.Window
+    breach_share: of.ShareAbove
+    clear_share: of.Share
+    high_share: of.ShareAboveOrNever
+    min_records: of.Records
+    identity: of.QualityWord
+    active_only: of.Switch
+
+    @model_validator(mode="after")
+    def _agree(self) -> DataQualitySection:
+        # A breach share of 0 has no share below it: there, only a sync without a failed record is clear.
+        clears = self.clear_share <= self.breach_share or not self.breach_share
+        agreeing(self, "clear_share", clears, "at most", "breach_share")
+        is_above = self.high_share is None or self.high_share >= self.breach_share
+        return agreeing(self, "high_share", is_above, "at least", "breach_share")
+
+
+class RulesSection(Section):
+    """`rules`: the names of `RulePolicies`."""
+
+    platform_outage: PlatformOutageSection
+    no_syncs: NoSyncsSection
+    token_expiry: TokenExpirySection
+    connection_error: ConnectionErrorSection
+    sync_failures: SyncFailuresSection
+    consecutive_failures: ConsecutiveFailuresSection
+    stuck_sync: StuckSyncSection
+    stale_sync: StaleSyncSection
+    data_quality: DataQualitySection
+    monitor_health: RuleSection
+
+
+def rules_of(section: RulesSection) -> core.RulePolicies:
+    """Return the core's rules of a valid section."""
+    return core.RulePolicies(
+        platform_outage=core.PlatformOutagePolicy(**_of_core(section.platform_outage)),
+        no_syncs=core.NoSyncsPolicy(**_of_core(section.no_syncs)),
+        token_expiry=core.TokenExpiryPolicy(**_of_core(section.token_expiry)),
+        connection_error=core.ConnectionErrorPolicy(**_of_core(section.connection_error)),
+        sync_failures=core.SyncFailuresPolicy(**_of_core(section.sync_failures)),
+        consecutive_failures=core.ConsecutiveFailuresPolicy(**_of_core(section.consecutive_failures)),
+        stuck_sync=core.StuckSyncPolicy(**_of_core(section.stuck_sync)),
+        stale_sync=core.StaleSyncPolicy(**_of_core(section.stale_sync)),
+        data_quality=core.DataQualityPolicy(**_of_core(section.data_quality)),
+        monitor_health=core.MonitorHealthPolicy(**_of_core(section.monitor_health)),
+    )
+
+
+def rules_tree_of(rules: core.RulePolicies) -> dict[str, dict[str, Any]]:
+    """Return `rules` as a file would have it; see `policy_schema.tree_of`."""
+    tree: dict[str, dict[str, Any]] = {}
+    for name, field in RulesSection.model_fields.items():
+        section = field.annotation
+        if not (isinstance(section, type) and issubclass(section, Section)):
+            raise TypeError(f"{name} is no section")
+        rule = rules.named(name)
+        tree[name] = {
+            key.alias or attribute: _of_file(getattr(rule, attribute))
+            for attribute, key in section.model_fields.items()
+        }
+    return tree
+
+
+def _of_core(section: RuleSection) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in section}
+
+
+def _of_file(value: Any) -> Any:
+    if value is None:
+        return NEVER
+    return [shown(choice) for choice in value] if isinstance(value, tuple) else shown(value)

@@ -1,0 +1,105 @@
+"""
+Which alert explains which: a cause that a channel was told of keeps its symptoms from that channel.
+
+Inhibition never loses anything: a hidden symptom is told as soon as nothing hides it any more and it still fires, and
+whatever a channel was told of is closed there. A cause hides only where it was told itself, so it is decided before
+its symptoms, and none explains itself: `DECIDED_IN_ORDER` has every cause before what it explains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from include.sync_health.alerts import Alert
+from include.sync_health.checks import CHECKS, RULES
+from include.sync_health.policy import Policy, RuleMode
+from include.sync_health.routing import channels_for
+
+HIDES_FOR = timedelta(hours=24)
+"""How long after it opened a cause still hides. By then somebody should have dealt with it; if nobody did, what it
+hides is told once for itself, lest a cause that nobody minds keep everything of a credential quiet for ever."""
+
+SYMPTOMS: Mapping[str, tuple[str, ...]] = {
+    "no_syncs": ("monitor_health",),
+    "sync_failures": ("platform_outage", "token_expiry", "connection_error"),
+    "consecutive_failures": ("platform_outage", "token_expiry", "connection_error", "sync_failures"),
+    "stale_sync": ("monitor_health", "no_syncs", "token_expiry", "connection_error"),
+}
+"""The rules whose alerts may be hidden, and the rules of the causes that hide them."""
+
+SHARED: Mapping[str, tuple[str, ...]] = {
+    "monitor_health": (),
+    "platform_outage": ("environment", "error_class"),
+    "no_syncs": ("environment",),
+    "token_expiry": ("credential",),
+    "connection_error": ("credential",),
+    "sync_failures": ("credential",),
+}
+"""What of a cause's identity its symptoms must have in common with it."""
+
+DECIDED_IN_ORDER = ("monitor_health", *RULES)
+"""Every rule, causes before symptoms."""
+
+Reach = tuple[str | None, ...]
+"""A cause's rule and the values of what it shares with its symptoms."""
+
+
+@dataclass(slots=True)
+class ToldCauses:
+    """
+    The causes that hide something in this tick, by channel; fill it in the order of `DECIDED_IN_ORDER`.
+
+    Args:
+        policy: modes and routes; with ``inhibition`` off nothing is ever hidden.
+        as_of: the tick; aware.
+    """
+
+    policy: Policy
+    as_of: datetime
+    _by_channel: dict[str, set[Reach]] = field(default_factory=dict)
+
+    def remember(self, cause: Alert, *, told_now: Collection[str] = ()) -> None:
+        """
+        Note the channels in which this alert hides its symptoms: none, unless it is an open cause that still counts.
+
+        Args:
+            cause: any alert, as it is after this tick.
+            told_now: channels that are told of it for the first time in this tick.
+        """
+        reach = _reach_of(cause)
+        told = {*cause.told, *told_now}
+        if not self.policy.inhibition or reach is None or not told or not cause.state.is_open:
+            return
+        if self.policy.rules.named(cause.rule).mode is not RuleMode.LIVE:
+            return
+        if cause.opened_at is None or self.as_of - cause.opened_at > HIDES_FOR:
+            return
+        routed = channels_for(self.policy, severity=cause.severity, rule=cause.rule, environment=cause.environment)
+        for channel in told.intersection(routed):
+            self._by_channel.setdefault(channel, set()).add(reach)
+
+    def hide(self, symptom: Alert, *, channel: str) -> bool:
+        """Return whether this channel was told of what explains the alert."""
+        told = self._by_channel.get(channel)
+        return told is not None and not told.isdisjoint(_reaches_to(symptom))
+
+
+def _reach_of(cause: Alert) -> Reach | None:
+    """Return what a cause reaches; None for an alert that explains no other."""
+    shared = SHARED.get(cause.rule)
+    if shared is None or (cause.rule == "monitor_health" and cause.identity.get("check") not in CHECKS):
+        return None  # a wrong policy file or a clock that went back says nothing of whether we see the source
+    return cause.rule, *(cause.identity.get(name) for name in shared)
+
+
+def _reaches_to(symptom: Alert) -> Iterable[Reach]:
+    """Yield the reach of every cause that would explain an alert."""
+    known = {
+        "credential": symptom.identity.get("credential"),
+        "environment": symptom.environment,
+        "error_class": symptom.error_class,
+    }
+    for rule in SYMPTOMS.get(symptom.rule, ()):
+        yield rule, *(known[name] for name in SHARED[rule])

@@ -1,0 +1,199 @@
+"""From a check's frames to each rule's own arguments: one small function per rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from include.sync_health.alerts import Alert
+from include.sync_health.connection_errors import judge_connection_errors
+from include.sync_health.failures import judge_consecutive_failures, judge_sync_failures
+from include.sync_health.frames import id_text
+from include.sync_health.freshness import judge_stale_syncs
+from include.sync_health.platform_outage import judge_platform_outage
+from include.sync_health.policy import ACTIVE_STATUSES, Policy, QualityIdentity
+from include.sync_health.quality import judge_data_quality
+from include.sync_health.silence import judge_no_syncs
+from include.sync_health.stuck_syncs import judge_stuck_syncs
+from include.sync_health.subjects import Subject
+from include.sync_health.tokens import judge_token_expiry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleInput:
+    """
+    What one rule is given.
+
+    Args:
+        runs, credentials, missing_sync_ids, as_of: see `include.sync_health.judgement.TickInput`.
+        subjects: of all credentials.
+        chosen: judge only these credentials; None for all.
+        open_alerts: the rule's own, such as the policy still judges.
+        policy: the whole of it.
+    """
+
+    runs: pd.DataFrame
+    credentials: pd.DataFrame
+    subjects: Mapping[str, Subject]
+    chosen: frozenset[str] | None
+    open_alerts: Sequence[Alert]
+    missing_sync_ids: Collection[str]
+    policy: Policy
+    as_of: datetime
+
+    @property
+    def chosen_credentials(self) -> pd.DataFrame:
+        """The rows of the chosen credentials."""
+        if self.chosen is None:
+            return self.credentials
+        return self.credentials[id_text(self.credentials["credential_id"]).isin(self.chosen)]
+
+    @property
+    def open_credentials(self) -> frozenset[str]:
+        """The credentials that the rule's open alerts speak of."""
+        return frozenset(alert.identity["credential"] for alert in self.open_alerts)
+
+
+Judge = Callable[[RuleInput], pd.DataFrame]
+
+
+def fits_policy(alert: Alert, *, policy: Policy) -> bool:
+    """Return whether the policy still judges what an open alert speaks of."""
+    if alert.rule == "platform_outage":
+        return alert.identity["environment"] in policy.rules.platform_outage.environments
+    if alert.rule == "no_syncs":
+        return alert.identity["environment"] in policy.rules.no_syncs.environments
+    if alert.rule == "data_quality":
+        return ("sync" in alert.identity) == (policy.rules.data_quality.identity is QualityIdentity.SYNC)
+    return True
+
+
+def _platform_outage(given: RuleInput) -> pd.DataFrame:
+    policy = given.policy.rules.platform_outage
+    return judge_platform_outage(given.runs, subjects=given.subjects, policy=policy, as_of=given.as_of)
+
+
+def _no_syncs(given: RuleInput) -> pd.DataFrame:
+    return judge_no_syncs(
+        given.runs,
+        subjects=given.subjects,
+        policy=given.policy.rules.no_syncs,
+        as_of=given.as_of,
+        open_environments={alert.identity["environment"] for alert in given.open_alerts},
+    )
+
+
+def _token_expiry(given: RuleInput) -> pd.DataFrame:
+    return judge_token_expiry(
+        given.chosen_credentials,
+        policy=given.policy.rules.token_expiry,
+        monitored=given.policy.monitored_statuses,
+        as_of=given.as_of,
+        open_alerts={alert.identity["credential"]: _known_lifetime(alert) for alert in given.open_alerts},
+    )
+
+
+def _connection_error(given: RuleInput) -> pd.DataFrame:
+    return judge_connection_errors(
+        given.chosen_credentials,
+        policy=given.policy.rules.connection_error,
+        monitored=given.policy.monitored_statuses,
+        as_of=given.as_of,
+        open_alerts=given.open_credentials,
+    )
+
+
+def _stale_sync(given: RuleInput) -> pd.DataFrame:
+    return judge_stale_syncs(
+        given.chosen_credentials,
+        policy=given.policy.rules.stale_sync,
+        monitored=given.policy.monitored_statuses,
+        as_of=given.as_of,
+        open_alerts=given.open_credentials,
+    )
+
+
+def _sync_failures(given: RuleInput) -> pd.DataFrame:
+    return judge_sync_failures(
+        given.runs,
+        subjects=given.subjects,
+        policy=given.policy.rules.sync_failures,
+        as_of=given.as_of,
+        open_since={alert.identity["credential"]: _last_failure(alert) for alert in given.open_alerts},
+    )
+
+
+def _consecutive_failures(given: RuleInput) -> pd.DataFrame:
+    return judge_consecutive_failures(
+        given.runs,
+        subjects=given.subjects,
+        policy=given.policy.rules.consecutive_failures,
+        as_of=given.as_of,
+        open_since={
+            (alert.identity["credential"], alert.identity["data_type"]): _last_failure(alert)
+            for alert in given.open_alerts
+        },
+    )
+
+
+def _stuck_sync(given: RuleInput) -> pd.DataFrame:
+    return judge_stuck_syncs(
+        given.runs,
+        subjects=given.subjects,
+        policy=given.policy.rules.stuck_sync,
+        as_of=given.as_of,
+        open_lookback=given.policy.source.open_lookback,
+        open_keys={(alert.identity["credential"], alert.identity["sync"]) for alert in given.open_alerts},
+        missing_sync_ids=given.missing_sync_ids,
+    )
+
+
+def _data_quality(given: RuleInput) -> pd.DataFrame:
+    policy = given.policy.rules.data_quality
+    runs, active = given.runs, None
+    if given.chosen is not None:
+        runs = runs[id_text(runs["credential_id"]).isin(given.chosen)]
+    if policy.active_only:
+        in_use = given.credentials[given.credentials["connection_status"].isin(ACTIVE_STATUSES)]
+        active = frozenset(id_text(in_use["credential_id"]))
+    return judge_data_quality(
+        runs,
+        subjects=given.subjects,
+        policy=policy,
+        as_of=given.as_of,
+        open_keys={tuple(alert.identity[key] for key in _quality_key(alert)) for alert in given.open_alerts},
+        active=active,
+    )
+
+
+JUDGED_BY: Mapping[str, Judge] = {
+    "platform_outage": _platform_outage,
+    "no_syncs": _no_syncs,
+    "token_expiry": _token_expiry,
+    "connection_error": _connection_error,
+    "sync_failures": _sync_failures,
+    "consecutive_failures": _consecutive_failures,
+    "stuck_sync": _stuck_sync,
+    "stale_sync": _stale_sync,
+    "data_quality": _data_quality,
+}
+"""How each rule is judged; the keys are `include.sync_health.checks.RULES`."""
+
+
+def _quality_key(alert: Alert) -> tuple[str, ...]:
+    return ("credential", "data_type", "sync") if "sync" in alert.identity else ("credential", "data_type")
+
+
+def _last_failure(alert: Alert) -> datetime | None:
+    """Return the last failure that an open alert knows of, from its evidence."""
+    known = alert.evidence.get("last_failed_at")
+    return datetime.fromisoformat(known) if isinstance(known, str) else None
+
+
+def _known_lifetime(alert: Alert) -> timedelta | None:
+    """Return the token lifetime that an open alert knows of, from its evidence."""
+    known = alert.evidence.get("lifetime_seconds")
+    return timedelta(seconds=known) if isinstance(known, int | float) else None

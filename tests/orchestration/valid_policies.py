@@ -1,0 +1,153 @@
+"""Valid policies of every kind, for properties that must hold of all of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TypeVar
+
+from hypothesis import strategies as st
+
+from include.sync_health import policy as core
+from include.sync_health.verdicts import Severity
+
+T = TypeVar("T")
+
+SECONDS = st.integers(1, 86_400)
+ADDRESSES = st.from_regex(r"[a-z]{1,8}@[a-z]{1,8}\.example", fullmatch=True)
+CHANNELS = st.from_regex(r"#[a-z0-9_-]{1,20}", fullmatch=True) | st.from_regex(r"[CG][A-Z0-9]{8}", fullmatch=True)
+NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,8}", fullmatch=True)
+RULES = tuple(core.RulePolicies.__slots__)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> core.Policy:
+    """Valid policies: any value that a file can hold, in any section."""
+
+    def span(low: int = 0, high: int = 604_800) -> timedelta:
+        return timedelta(seconds=draw(st.integers(low, high)))
+
+    def common() -> dict[str, object]:
+        return {
+            "mode": draw(st.sampled_from(core.RuleMode)),
+            "severity": draw(st.sampled_from(Severity)),
+            "for_": span(),
+            "keep_firing_for": span(),
+        }
+
+    def shares() -> list[float]:
+        """Two shares, the smaller first."""
+        numbers = st.integers(1, 99).map(float) | st.floats(0.001, 99.999)
+        return sorted([draw(numbers), draw(numbers)])
+
+    def environments() -> tuple[str, ...]:
+        return draw(st.sampled_from([("production",), ("integration",), ("integration", "production")]))
+
+    def or_never(value: T) -> T | None:
+        return draw(st.sampled_from([value, None]))
+
+    window, threshold, open_for, within = span(1), draw(st.integers(1, 100)), span(1, 86_400), span(2)
+    (outage_clear, outage_breach), (quality_clear, quality_breach) = shares(), shares()
+    statuses = st.sampled_from(["active", "connected", "error", "inactive", "pending"])
+    receivers = draw(
+        st.dictionaries(
+            NAMES,
+            st.builds(
+                core.Receiver,
+                slack=st.lists(CHANNELS, unique=True, min_size=1, max_size=3).map(tuple),
+                email=st.lists(ADDRESSES, unique=True, max_size=3).map(tuple),
+            ),
+            min_size=1,
+            max_size=3,
+        )
+    )
+    match = st.builds(
+        core.RouteMatch,
+        severity=st.frozensets(st.sampled_from(Severity)),
+        rule=st.frozensets(st.sampled_from(RULES)),
+        environment=st.frozensets(st.sampled_from(["production", "integration"])),
+    )
+    routes = draw(
+        st.lists(
+            st.builds(core.Route, match=match, to=st.sampled_from(sorted(receivers)), continue_=st.just(True)),
+            max_size=4,
+        )
+    )
+    return core.Policy(
+        source=core.SourcePolicy(
+            connection=draw(NAMES),
+            sync_log_table=draw(st.sampled_from([None, "servicetitan_sync_log"])),
+            timezone=draw(st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata"])),
+            id_slack=span(1),
+            open_lookback=timedelta(days=draw(st.integers(31, 366))),
+            statement_timeout=span(1, 3600),
+        ),
+        late_data_days=draw(st.integers(0, 31)),
+        live_horizon={name: span(1) for name in ("sync_failures", "credential_health", "data_quality")},
+        severity_caps=draw(st.dictionaries(st.sampled_from(["production", "integration"]), st.sampled_from(Severity))),
+        rules=core.RulePolicies(
+            sync_failures=core.SyncFailuresPolicy(
+                **common(), threshold=threshold, window=window, evidence_window=max(window, span(1))
+            ),
+            consecutive_failures=core.ConsecutiveFailuresPolicy(
+                **common(),
+                threshold=threshold,
+                window=window,
+                high_from=or_never(threshold + 1),
+                count_cancelled=draw(st.booleans()),
+            ),
+            stuck_sync=core.StuckSyncPolicy(**common(), open_for=open_for, high_after=or_never(open_for + span(1))),
+            platform_outage=core.PlatformOutagePolicy(
+                **common(),
+                window=window,
+                breach_share=outage_breach,
+                clear_share=outage_clear,
+                min_credentials=draw(st.integers(1, 100)),
+                environments=environments(),
+            ),
+            no_syncs=core.NoSyncsPolicy(
+                **common(),
+                silent_for=span(900, 86_400),
+                busy_hours=draw(st.integers(1, 24)),
+                environments=environments(),
+            ),
+            token_expiry=core.TokenExpiryPolicy(
+                **common(),
+                judge_by=draw(st.sampled_from(core.TokenJudgement)),
+                within=within,
+                high_within=or_never(within - timedelta(seconds=1)),
+                long_lived_from=span(1),
+                short_lived_expired_for=span(),
+            ),
+            connection_error=core.ConnectionErrorPolicy(**common(), status_alone=draw(st.booleans())),
+            stale_sync=core.StaleSyncPolicy(**common(), stale_after=open_for, high_after=or_never(open_for + span(1))),
+            data_quality=core.DataQualityPolicy(
+                **common(),
+                window=window,
+                breach_share=quality_breach,
+                clear_share=quality_clear,
+                high_share=or_never(quality_breach),
+                min_records=draw(st.integers(0, 1_000_000)),
+                identity=draw(st.sampled_from(core.QualityIdentity)),
+                active_only=draw(st.booleans()),
+            ),
+            monitor_health=core.MonitorHealthPolicy(**common()),
+        ),
+        receivers=receivers,
+        routes=tuple(routes),
+        repeat={
+            severity: draw(st.none() | SECONDS.map(lambda s: timedelta(minutes=s % 9999))) for severity in Severity
+        },
+        duration_fallback=draw(st.booleans()),
+        monitored_statuses=tuple(draw(st.lists(statuses, unique=True, min_size=1))),
+        recheck_open=draw(st.booleans()),
+        inhibition=draw(st.booleans()),
+        retention=core.RetentionPolicy(
+            check_runs=timedelta(days=draw(st.integers(30, 3_650))),
+            deliveries=timedelta(days=draw(st.integers(60, 3_650))),
+            alert_events=timedelta(days=draw(st.integers(60, 3_650))),
+            credential_snapshots=timedelta(days=draw(st.integers(90, 3_650))),
+            token_detail=timedelta(days=draw(st.integers(2, 90))),
+        ),
+        summary_above=draw(st.integers(1, 10_000)),
+        monitoring_level=draw(st.sampled_from(core.MonitoringLevel)),
+    )

@@ -1,0 +1,159 @@
+"""Whole days: every run that belongs to them, with its counts, and the age of the oldest runs still there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from include.simulation.bulk_history import bulk_history
+from include.simulation.hub_plus import SHAPES, Run, create_source
+from include.sync_health.errors import RequestError
+from include.sync_health.frames import COUNT_COLUMNS, RUN_COLUMNS
+from include.sync_health.policy import SourcePolicy
+from include.warehouse.source_reader import RunsRead, SourceReader
+from tests.warehouse.read_world import AS_OF, DAY, HOUR, MINUTE, SECOND, ZONES, MakeWorld, World
+
+TODAY = datetime(2026, 3, 2, tzinfo=UTC)
+YESTERDAY = TODAY - DAY
+INDEXES = [
+    pytest.param(None, id="by bisection or scan"),
+    pytest.param("started_at", id="by an index on started_at"),
+    pytest.param("completed_at", id="by an index on completed_at"),
+]
+
+
+def read(world: World, *, day_from: datetime = YESTERDAY, day_to: datetime = TODAY, slack: timedelta = DAY) -> RunsRead:
+    with SourceReader.connect(world.hub.dsn, world.policy) as reader:
+        return reader.read_days(day_from=day_from, day_to=day_to, slack=slack, as_of=AS_OF)
+
+
+def add(world: World, *, started: datetime, ended: datetime | None = None, **values: object) -> str:
+    return world.add(started=AS_OF - started, ended=None if ended is None else AS_OF - ended, **values)
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_day_has_the_runs_that_belong_to_it(make_world: MakeWorld, shape: str, zone: str, index: str | None) -> None:
+    """By their end, to the second; without one, by their start. ``[day_from, day_to)``."""
+    world = make_world(shape, zone)
+    if index:
+        world.sql(f"CREATE INDEX ON {world.hub.shape.log_table} ({index})")
+    hour_before = YESTERDAY - HOUR
+    add(world, started=hour_before, ended=YESTERDAY - SECOND)
+    ours = [
+        add(world, started=hour_before, ended=YESTERDAY, records=(20, 19, 1)),
+        add(world, started=YESTERDAY + HOUR, ended=YESTERDAY + 2 * HOUR, status="failed", error_message="boom"),
+        add(world, started=YESTERDAY + 2 * HOUR, ended=YESTERDAY + HOUR),  # it ends before it starts
+        add(world, started=TODAY + HOUR, ended=TODAY - HOUR),  # likewise, over midnight
+        add(world, started=YESTERDAY + HOUR, ended=TODAY - SECOND, status="running"),
+        add(world, started=YESTERDAY - DAY, ended=YESTERDAY + HOUR),
+        add(world, started=YESTERDAY),
+        add(world, started=TODAY - SECOND, status="failed", updated_at=TODAY + HOUR),
+        add(world, started=YESTERDAY + HOUR, status="completed"),
+    ]
+    add(world, started=YESTERDAY + HOUR, ended=TODAY)
+    add(world, started=YESTERDAY - SECOND)
+    add(world, started=TODAY)
+    add(world, started=YESTERDAY - DAY - SECOND, ended=YESTERDAY + HOUR)  # beyond the slack
+
+    runs = read(world).runs
+    assert tuple(runs.columns) == (*RUN_COLUMNS, *COUNT_COLUMNS)
+    assert sorted(runs["sync_id"].astype(str)) == sorted(ours)
+    first = runs[runs["sync_id"].astype(str) == ours[0]].iloc[0]
+    assert (first["records_processed"], first["completed_at"]) == (20, YESTERDAY)
+
+
+def test_what_is_odd_in_them_is_counted(world: World) -> None:
+    add(world, started=YESTERDAY + 2 * HOUR, ended=YESTERDAY + HOUR)
+    add(world, started=YESTERDAY + HOUR, status="completed")
+    assert read(world).anomalies == {"negative_duration": 1, "completed_without_completed_at": 1}
+
+
+def test_an_endless_end_is_none(make_world: MakeWorld) -> None:
+    """Whichever way the rows are found."""
+    world = make_world()
+    endless = add(world, started=YESTERDAY + HOUR)
+    world.sql("UPDATE servicetitan_sync_logs SET completed_at = 'infinity'")
+    assert read(world).runs["sync_id"].astype(str).tolist() == [endless]
+    world.sql("CREATE INDEX ON servicetitan_sync_logs (completed_at)")
+    assert read(world).runs["sync_id"].astype(str).tolist() == [endless]
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_any_days_of_a_long_history_are_what_a_scan_finds(
+    make_database: Callable[..., str], zone: str, index: str | None
+) -> None:
+    """At the end, in the middle and at the start of 30,000 rows, at the price of the days."""
+    dsn = make_database("days")
+    create_source(dsn)
+    bulk_history(dsn, rows=30_000, rows_per_day=1_000, until=AS_OF, credentials=50, timezone=zone)
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        if index:
+            owner.execute(f"CREATE INDEX ON servicetitan_sync_logs ({index})".encode())
+        with SourceReader.connect(dsn, SourcePolicy(timezone=zone)) as reader:
+            for age in (0, 1, 17, 29, 60):
+                day_from = TODAY - age * DAY
+                expected = owner.execute(
+                    "SELECT id, records_processed FROM servicetitan_sync_logs"
+                    " WHERE coalesce(completed_at, started_at) AT TIME ZONE %(zone)s >= %(from)s"
+                    " AND coalesce(completed_at, started_at) AT TIME ZONE %(zone)s < %(to)s ORDER BY id",
+                    {"zone": zone, "from": day_from, "to": day_from + DAY},
+                ).fetchall()
+                days = reader.read_days(day_from=day_from, day_to=day_from + DAY, slack=DAY, as_of=AS_OF)
+                runs = days.runs.sort_values("sync_id")
+                assert list(zip(runs["sync_id"], runs["records_processed"], strict=True)) == expected
+                assert days.rows_read < 2_500
+                assert days.round_trips <= 10
+
+
+@pytest.mark.parametrize(
+    ("day_from", "day_to", "words"),
+    [
+        pytest.param(TODAY, TODAY, "are none", id="no day at all"),
+        pytest.param(TODAY, YESTERDAY, "are none", id="days in the wrong order"),
+        pytest.param(TODAY.replace(tzinfo=None), AS_OF, "day_from .* no time zone", id="a naive start"),
+        pytest.param(TODAY, AS_OF.replace(tzinfo=None), "day_to .* no time zone", id="a naive end"),
+    ],
+)
+def test_days_that_are_none_are_refused(world: World, day_from: datetime, day_to: datetime, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        read(world, day_from=day_from, day_to=day_to)
+
+
+def oldest(world: World) -> datetime | None:
+    with SourceReader.connect(world.hub.dsn, world.policy) as reader:
+        return reader.oldest_start()
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_oldest_start_of_a_small_table_is_that_of_its_oldest_row(
+    make_world: MakeWorld, shape: str, zone: str
+) -> None:
+    world = make_world(shape, zone)
+    assert oldest(world) is None
+    for n in range(9):
+        world.add(started=40 * DAY - n * HOUR, ended=DAY)
+    assert oldest(world) == AS_OF - 40 * DAY
+
+
+def test_the_oldest_start_is_not_that_of_a_stray_row(world: World) -> None:
+    """Rows deleted by a retention, a few imported backdated ones left: the past that is gone stays gone."""
+    world.hub.copy_runs(
+        Run(
+            credential=world.production,
+            started_at=datetime(1970, 1, 1, tzinfo=UTC)
+            if n == 0
+            else AS_OF - (400 if n < 5 else 30) * DAY + n * MINUTE,
+            completed_at=AS_OF,
+        )
+        for n in range(1_000)
+    )
+    found = oldest(world)
+    assert found is not None
+    assert AS_OF - 30 * DAY <= found <= AS_OF - 30 * DAY + 20 * MINUTE
