@@ -1,0 +1,427 @@
+"""The daily aggregates, against an oracle in plain Python and by table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from statistics import NormalDist
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from include.sync_health.daily_quality import DAILY_COLUMNS, aggregate_days, day_bounds, local_day
+from include.sync_health.errors import FrameError
+from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, RUN_COLUMNS, RUN_STATUSES
+from tests.sync_health.frames_of import credentials_frame
+
+ZONES = ("UTC", "America/New_York", "Australia/Lord_Howe")  # the last changes its clocks by half an hour
+SPRING, AUTUMN = date(2026, 3, 8), date(2026, 11, 1)  # New York's 23 and 25 hours
+DAY = date(2026, 3, 10)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+LATE_DATA_DAYS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sync:
+    """A row of the sync log; None is NULL."""
+
+    started_at: datetime
+    completed_at: datetime | None = None
+    status: str = "completed"
+    is_cancelled: bool = False
+    credential: int = 1
+    data_type: str = "both"
+    counts: tuple[int | None, int | None, int | None] = (0, 0, 0)
+    seconds: int | None = None
+
+
+def noon(day: date = DAY) -> datetime:
+    """Return that day's noon in UTC."""
+    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+
+
+def sync(*counts: int | None, took: timedelta = SECOND, **values: Any) -> Sync:
+    """Return a sync of `DAY` with these counts, completed unless ``status`` says another."""
+    values.setdefault("started_at", noon() - took)
+    if values.get("status", "completed") not in ("running", "pending"):
+        values.setdefault("completed_at", noon())
+    return Sync(counts=counts or (0, 0, 0), **values)  # type: ignore[arg-type]
+
+
+def frame_of(syncs: Iterable[Sync]) -> pd.DataFrame:
+    """Return rows as the reader would with counts."""
+    syncs = list(syncs)
+
+    def times(values: Iterable[datetime | None]) -> pd.Series:
+        return pd.Series(pd.to_datetime(list(values), utc=True)).astype("datetime64[us, UTC]")
+
+    columns: dict[str, Any] = {
+        "sync_id": pd.Series(range(1, len(syncs) + 1), dtype="int64"),
+        "credential_id": pd.Series([each.credential for each in syncs], dtype="int64"),
+        "data_type": pd.Categorical([each.data_type for each in syncs], categories=DATA_TYPES),
+        "status": pd.Categorical([each.status for each in syncs], categories=RUN_STATUSES),
+        "is_cancelled": pd.Series([each.is_cancelled for each in syncs], dtype=bool),
+        "started_at": times(each.started_at for each in syncs),
+        "completed_at": times(each.completed_at for each in syncs),
+        "finished_at": times(each.completed_at for each in syncs),
+        "error_message": pd.Series([None] * len(syncs), dtype=object),
+        "processing_seconds": pd.Series([each.seconds for each in syncs], dtype="float64"),
+    }
+    for position, name in enumerate(COUNT_COLUMNS[:3]):
+        columns[name] = pd.Series([each.counts[position] for each in syncs], dtype="float64")
+    return pd.DataFrame(columns)[[*RUN_COLUMNS, *COUNT_COLUMNS]]
+
+
+def aggregated(*syncs: Sync, days: Iterable[date] = (DAY,), as_of: datetime | None = None, **options: Any) -> Any:
+    """Return the aggregates as records; without NaN, which would not equal itself."""
+    options = {"timezone": "UTC", "late_data_days": LATE_DATA_DAYS, "credentials": credentials_frame([1, 2])} | options
+    daily = aggregate_days(frame_of(syncs), days=list(days), as_of=as_of or noon(), **options)
+    assert tuple(daily.columns) == DAILY_COLUMNS
+    records = daily.to_dict("records")
+    return [
+        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in record.items()}
+        for record in records
+    ]
+
+
+def oracle(syncs: Iterable[Sync], *, days: set[date], zone: str, as_of: datetime, fallback: bool) -> dict[Any, Any]:
+    """Say the same again from the words of the definitions, row by row."""
+    kept: dict[tuple[date, str, str], list[Sync]] = {}
+    for each in syncs:
+        moment = each.completed_at if each.completed_at is not None else each.started_at
+        day = moment.astimezone(ZoneInfo(zone)).date()
+        if day in days:
+            kept.setdefault((day, str(each.credential), each.data_type), []).append(each)
+    result = {}
+    for key, group in kept.items():
+        cancelled = [each for each in group if each.is_cancelled]
+        rest = [each for each in group if not each.is_cancelled]
+        completed = [each for each in rest if each.status == "completed"]
+        failed = [each for each in rest if each.status == "failed"]
+        sums = [0, 0, 0]
+        inconsistent = clean = 0
+        trusted = True
+        for each in completed + failed:
+            counts = [count or 0 for count in each.counts]
+            sums = [total + count for total, count in zip(sums, counts, strict=True)]
+            adds_up = min(counts) >= 0 and counts[1] + counts[2] == counts[0]
+            trusted = trusted and min(counts) >= 0
+            undated = each.status == "completed" and each.completed_at is None
+            inconsistent += 1 if undated or not adds_up else 0
+            if each.status == "completed" and (each.counts[2] == 0 or (each.counts[2] is None and adds_up)):
+                clean += 1
+        processed, successful, lost = sums
+        score = None
+        if trusted and processed > 0 and successful + lost == processed:
+            score = 100 * successful / processed
+        durations = []
+        for each in completed:
+            length = each.seconds
+            if length is None and fallback and each.completed_at is not None:
+                length = (each.completed_at - each.started_at) / SECOND
+            if length is not None and length > 0:
+                durations.append(length)
+        durations.sort()
+        p95 = None
+        for rank, length in enumerate(durations, start=1):
+            if rank * 100 >= 95 * len(durations):
+                p95 = length
+                break
+        day_was_over_for = (as_of.astimezone(ZoneInfo(zone)).date() - (key[0] + timedelta(days=1))).days
+        result[key] = {
+            "syncs_total": len(group),
+            "syncs_completed": len(completed),
+            "syncs_clean": clean,
+            "syncs_partial": sum(1 for each in completed if each.counts[2] is not None and each.counts[2] > 0),
+            "syncs_failed": len(failed),
+            "syncs_cancelled": len(cancelled),
+            "syncs_open": sum(1 for each in rest if each.status in ("pending", "running")),
+            "records_processed": processed,
+            "records_successful": successful,
+            "records_failed": lost,
+            "quality_score": score,
+            "inconsistent": inconsistent,
+            "duration_avg_seconds": pytest.approx(sum(durations) / len(durations)) if durations else None,
+            "duration_p95_seconds": p95,
+            "is_final": day_was_over_for >= LATE_DATA_DAYS,
+        }
+    return result
+
+
+COUNTS = st.one_of(
+    st.tuples(st.integers(0, 40), st.integers(0, 40)).map(lambda each: (sum(each), *each)),  # what adds up
+    st.tuples(*[st.one_of(st.none(), st.integers(-2, 12))] * 3),
+)
+
+
+@st.composite
+def sync_days(draw: st.DrawFn) -> tuple[str, list[date], list[Sync]]:
+    """A zone, a few days around a change of its clocks, and syncs around the ends of those days."""
+    zone = draw(st.sampled_from(ZONES))
+    first = draw(st.sampled_from((SPRING, AUTUMN, date(2026, 4, 5), DAY))) - timedelta(days=draw(st.integers(0, 2)))
+    days = [first + timedelta(days=number) for number in range(draw(st.integers(1, 4)))]
+    edges = [edge for day in days for edge in day_bounds(day, timezone=zone)]
+    moments = st.one_of(
+        st.tuples(st.sampled_from(edges), st.sampled_from((-SECOND, timedelta(0), SECOND))).map(sum_of),
+        st.tuples(st.sampled_from(edges), st.integers(-90_000, 90_000).map(lambda n: timedelta(seconds=n))).map(sum_of),
+    )
+    syncs = []
+    for _ in range(draw(st.integers(0, 25))):
+        status = draw(st.sampled_from(RUN_STATUSES))
+        at = draw(moments)
+        syncs.append(
+            Sync(
+                started_at=at - timedelta(seconds=draw(st.integers(-3, 7200))),
+                completed_at=at if draw(st.integers(0, 5)) else None,
+                status=status,
+                is_cancelled=status == "cancelled" or (status == "failed" and draw(st.booleans())),
+                credential=draw(st.integers(1, 3)),
+                data_type=draw(st.sampled_from(DATA_TYPES)),
+                counts=draw(COUNTS),
+                seconds=draw(st.sampled_from((None, None, None, 0, 3, -1))),
+            )
+        )
+    return zone, days, syncs
+
+
+def sum_of(pair: tuple[datetime, timedelta]) -> datetime:
+    """Return the moment shifted."""
+    return pair[0] + pair[1]
+
+
+@settings(deadline=None, max_examples=80)
+@given(world=sync_days(), late=st.integers(-2, 6), fallback=st.booleans())
+@example(world=("UTC", [DAY], []), late=0, fallback=True)
+def test_the_aggregates_are_those_of_the_oracle(
+    world: tuple[str, list[date], list[Sync]], late: int, fallback: bool
+) -> None:
+    """Every column, for every key, and no other keys."""
+    zone, days, syncs = world
+    as_of = day_bounds(days[-1], timezone=zone)[1] + timedelta(days=late)
+    expected = oracle(syncs, days=set(days), zone=zone, as_of=as_of, fallback=fallback)
+
+    found = aggregated(*syncs, days=days, timezone=zone, as_of=as_of, duration_fallback=fallback)
+
+    assert [(row["day"], row["credential_id"], row["data_type"]) for row in found] == sorted(expected)
+    for row in found:
+        told = expected[row["day"], row["credential_id"], row["data_type"]]
+        assert {name: row[name] for name in told} == told
+
+
+@given(world=sync_days())
+@settings(deadline=None, max_examples=25)
+def test_what_a_day_says_never_depends_on_which_others_are_asked_for(
+    world: tuple[str, list[date], list[Sync]],
+) -> None:
+    """A day restated alone is the day restated among others."""
+    zone, days, syncs = world
+    as_of = noon(days[-1])
+    together = aggregated(*syncs, days=days, timezone=zone, as_of=as_of)
+    alone = [row for day in days for row in aggregated(*syncs, days=[day], timezone=zone, as_of=as_of)]
+
+    assert together == alone
+
+
+@given(lost=st.integers(0, 400), good=st.integers(0, 400))
+@settings(deadline=None, max_examples=40)
+@example(lost=0, good=1)
+@example(lost=1, good=0)
+@example(lost=0, good=10_000_000)
+def test_the_interval_is_wilsons(lost: int, good: int) -> None:
+    """Each bound is a share p from which the observed one lies 1.96 of p's own standard errors away; it holds the score."""
+    (row,) = aggregated(sync(lost + good, good, lost))
+    if lost + good == 0:
+        assert (row["quality_score"], row["score_low"], row["score_high"]) == (None, None, None)
+        return
+    n, z = lost + good, NormalDist().inv_cdf(0.975)
+    for bound in (row["score_low"] / 100, row["score_high"] / 100):
+        assert (good / n - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / n, abs=1e-12)
+    assert 0 <= row["score_low"] <= row["quality_score"] <= row["score_high"] <= 100
+    assert row["score_low"] < row["score_high"]
+
+
+@pytest.mark.parametrize(
+    ("good", "n", "low", "high"),
+    [
+        pytest.param(81, 263, 25.53, 36.62, id="81 of 263"),
+        pytest.param(15, 148, 6.24, 16.05, id="15 of 148"),
+        pytest.param(0, 20, 0.0, 16.11, id="0 of 20"),
+        pytest.param(1, 29, 0.61, 17.18, id="1 of 29"),
+    ],
+)
+def test_the_interval_of_published_examples(good: int, n: int, low: float, high: float) -> None:
+    """Newcombe, "Two-sided confidence intervals for the single proportion", Stat. Med. 17, 1998, table I, method 3."""
+    (row,) = aggregated(sync(n, good, n - good))
+
+    assert (round(row["score_low"], 2), round(row["score_high"], 2)) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("syncs", "score", "inconsistent"),
+    [
+        pytest.param([sync(10, 9, 1)], 90.0, 0, id="one sync"),
+        pytest.param([sync(10, 9, 1), sync(90, 90, 0)], 99.0, 0, id="sums, not the mean of the syncs"),
+        pytest.param([sync(10, 10, 0), sync(10, 0, 10, status="failed")], 50.0, 0, id="failed syncs count"),
+        pytest.param(
+            [sync(10, 10, 0), sync(10, 0, 10, status="failed", is_cancelled=True)], 100.0, 0, id="cancelled do not"
+        ),
+        pytest.param([sync(10, 10, 0), sync(7, 2, 1, status="running")], 100.0, 0, id="open ones do not"),
+        pytest.param([sync(0, 0, 0)], None, 0, id="nothing processed has no score"),
+        pytest.param([sync(10, 8, 1)], None, 1, id="counts that do not add up have no score"),
+        pytest.param([sync(10, 12, -2)], None, 1, id="a negative count has none, though it adds up"),
+        pytest.param([sync(10, 12, -2), sync(10, 8, 2)], None, 1, id="a negative count spoils the day"),
+        pytest.param([sync(10, None, None)], None, 1, id="a source without the counts has none"),
+        pytest.param([sync(10, 10, None)], 100.0, 0, id="a missing count is 0"),
+        pytest.param([sync(None, None, None, status="failed")], None, 0, id="no counts at all are no contradiction"),
+        pytest.param(
+            [sync(10, 10, 0, completed_at=None)], 100.0, 1, id="completed without an end is odd, its records are not"
+        ),
+    ],
+)
+def test_scores(syncs: list[Sync], score: float | None, inconsistent: int) -> None:
+    """Percent of the sums, or nothing."""
+    (row,) = aggregated(*syncs)
+
+    assert (row["quality_score"], row["inconsistent"]) == (score, inconsistent)
+
+
+@pytest.mark.parametrize(
+    ("each", "day"),
+    [
+        pytest.param(sync(started_at=noon() - 24 * HOUR), DAY, id="a completed sync has the day of its end"),
+        pytest.param(
+            sync(status="running", started_at=noon() - 24 * HOUR),
+            DAY - timedelta(days=1),
+            id="an open one that of its start",
+        ),
+        pytest.param(
+            sync(status="failed", completed_at=None, started_at=noon() - 24 * HOUR),
+            DAY - timedelta(days=1),
+            id="a failed one without an end that of its start",
+        ),
+        pytest.param(
+            sync(status="running", completed_at=noon(), started_at=noon() - 24 * HOUR),
+            DAY,
+            id="one that says it is open and has an end, that of its end: there it is read",
+        ),
+    ],
+)
+def test_the_day_of_a_sync(each: Sync, day: date) -> None:
+    """It is counted once."""
+    days = [DAY - timedelta(days=number) for number in range(3)]
+
+    assert [row["day"] for row in aggregated(each, days=days)] == [day]
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"),
+    [
+        pytest.param(SPRING, 23, id="the clocks go forward"),
+        pytest.param(DAY, 24, id="an ordinary day"),
+        pytest.param(AUTUMN, 25, id="the clocks go back"),
+    ],
+)
+def test_a_day_is_as_long_as_the_calendar_says(day: date, hours: int) -> None:
+    """A sync in each hour of it, and one in the hours before and after."""
+    start, end = day_bounds(day, timezone="America/New_York")
+    syncs = [sync(completed_at=start + hour * HOUR, started_at=start) for hour in range(-1, hours + 1)]
+
+    (row,) = aggregated(*syncs, days=[day], timezone="America/New_York")
+
+    assert (end - start, row["syncs_total"]) == (hours * HOUR, hours)
+
+
+@pytest.mark.parametrize("zone", [*ZONES, "America/Sao_Paulo", "America/Havana", "Asia/Beirut"])
+def test_days_follow_each_other_without_a_gap(zone: str) -> None:
+    """Also where midnight is skipped or comes twice."""
+    day = date(2017, 1, 1)
+    for number in range(3 * 365):
+        each = day + timedelta(days=number)
+        start, end = day_bounds(each, timezone=zone)
+        assert local_day(start, timezone=zone) == each == local_day(end - SECOND, timezone=zone)
+        assert local_day(start - SECOND, timezone=zone) == each - timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("count", "p95"),
+    [
+        pytest.param(1, 1, id="one sync is its own percentile"),
+        pytest.param(19, 19, id="of 19 the last"),
+        pytest.param(20, 19, id="of 20 exactly the 19th"),
+        pytest.param(21, 20, id="of 21 the 20th"),
+        pytest.param(100, 95, id="of 100 the 95th"),
+    ],
+)
+def test_p95_is_the_nearest_rank(count: int, p95: int) -> None:
+    """A value that occurred, never one between two."""
+    (row,) = aggregated(*(sync(took=number * SECOND) for number in range(1, count + 1)))
+
+    assert (row["duration_p95_seconds"], row["duration_avg_seconds"]) == (p95, (count + 1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("each", "seconds"),
+    [
+        pytest.param(sync(took=90 * SECOND), 90.0, id="from start to end"),
+        pytest.param(sync(took=90 * SECOND, seconds=7), 7.0, id="a stored duration wins"),
+        pytest.param(sync(took=90 * SECOND, seconds=0), None, id="a stored 0 is not known"),
+        pytest.param(sync(took=timedelta(0)), None, id="0 is not known"),
+        pytest.param(sync(took=-SECOND), None, id="a negative one is none"),
+        pytest.param(sync(completed_at=None), None, id="no end, no duration"),
+        pytest.param(sync(status="failed"), None, id="failed syncs have none that counts"),
+    ],
+)
+def test_durations(each: Sync, seconds: float | None) -> None:
+    """Of completed syncs, where it is known."""
+    (row,) = aggregated(each)
+
+    assert (row["duration_avg_seconds"], row["duration_p95_seconds"]) == (seconds, seconds)
+
+
+def test_without_the_fallback_only_stored_durations_count() -> None:
+    """The policy's ``duration_fallback``."""
+    (row,) = aggregated(sync(took=90 * SECOND), sync(seconds=7), duration_fallback=False)
+
+    assert row["duration_avg_seconds"] == 7.0
+
+
+@pytest.mark.parametrize(
+    ("as_of", "is_final"),
+    [
+        pytest.param(noon(), False, id="the day itself is not final"),
+        pytest.param(noon() + timedelta(days=3, hours=11, minutes=59), False, id="nor while late data may come"),
+        pytest.param(noon() + timedelta(days=3, hours=12), True, id="it is with the fourth midnight after its start"),
+    ],
+)
+def test_a_day_is_final_when_late_data_is_over(as_of: datetime, is_final: bool) -> None:
+    """It ended at least three whole days before the day of ``as_of``."""
+    assert [row["is_final"] for row in aggregated(sync(), as_of=as_of)] == [is_final]
+
+
+def test_names_come_from_the_credentials_and_may_be_gone() -> None:
+    """A row whose credential is gone is still counted."""
+    known, gone = aggregated(sync(), sync(credential=99))
+
+    assert (known["company_id"], known["company_name"], known["environment"]) == ("1001", "Company 1", "production")
+    assert (gone["company_id"], gone["company_name"], gone["environment"]) == (None, None, "unknown")
+
+
+def test_a_frame_without_counts_is_refused() -> None:
+    """It would be a day in which nothing was processed."""
+    runs = frame_of([sync()]).drop(columns="records_failed")
+
+    with pytest.raises(FrameError, match="records_failed"):
+        aggregate_days(
+            runs,
+            credentials=credentials_frame([1]),
+            days=[DAY],
+            timezone="UTC",
+            as_of=noon(),
+            late_data_days=LATE_DATA_DAYS,
+        )
