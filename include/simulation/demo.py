@@ -5,8 +5,8 @@ An embedded PostgreSQL with three databases, the simulated source, our schema, a
 over both, and a real Airflow that runs this project's DAGs. What it keeps lies under ``.demo/`` (or ``--state``), and a
 later start goes on from there. Nothing outlives it, however it ends.
 
-``--once`` runs the 15-minute check twice through the real scheduler on a fresh state, prints what was sent and ends: the
-second run must send nothing. ``--source DSN``, or ``DEMO_SOURCE`` in the environment, reads that database instead of the
+``--once`` runs each check twice through the real scheduler on a fresh state, prints what was sent and ends: the second
+runs must send nothing. ``--source DSN``, or ``DEMO_SOURCE`` in the environment, reads that database instead of the
 simulated one, and only reads it.
 
 Exit codes: 0 done or stopped on request; 1 the check ran and did not do what it should; 2 something could not be started.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import html
+import itertools
 import os
 import signal
 import sys
@@ -44,15 +45,14 @@ from include.simulation.slack_server import SlackServer
 from include.sync_health.errors import MonitorError
 from include.warehouse.migration import upgrade
 
-CHECK_DAG = "servicetitan_sync_failures"
+CHECK_DAGS = ("servicetitan_sync_failures", "servicetitan_credential_health", "servicetitan_data_quality")
 DATABASES = ("airflow", "hub_plus", "monitoring")
 STEPS = 6
 CHECK_EVERY_SECONDS = 60  # the DAG's own schedule is 15 minutes: too long for somebody who watches
+SLOW_EVERY = 3  # of these rounds, the one in which the 6-hour checks run too
 AIRFLOW_PORT, INBOX_PORT = 8080, 8025  # taken when free
 
-ONCE_HELP = (
-    "on a fresh state, check twice, print what was sent, and end; the second check shows that nothing is sent again"
-)
+ONCE_HELP = "on a fresh state, run every check twice, print what was sent, and end; the second time shows that nothing is sent again"
 SOURCE_HELP = (
     "read this PostgreSQL database instead of the simulated one; in the environment, as DEMO_SOURCE,"
     " no list of processes shows it"
@@ -111,18 +111,18 @@ class Demo:
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
-    def run_check(self) -> None:
+    def run_check(self, dag_id: str) -> None:
         """
-        Run the 15-minute check once, as a run by hand whose window ends now.
+        Run one of `CHECK_DAGS` once, as a run by hand whose window ends now.
 
         Raises:
             DemoError: the run failed; names the tasks that did.
         """
-        run_id = self.airflow.trigger(CHECK_DAG)
-        if self.airflow.wait_for_run(CHECK_DAG, run_id, timeout=300) == "failed":
-            failed = [task for task in self.airflow.task_instances(CHECK_DAG, run_id) if task["state"] == "failed"]
-            reasons = [f"{task['task_id']}: {self._last_error(run_id, task)}" for task in failed]
-            raise DemoError("\n  ".join([f"{CHECK_DAG} {run_id} failed", *(reasons or ["no task says why"])]))
+        run_id = self.airflow.trigger(dag_id)
+        if self.airflow.wait_for_run(dag_id, run_id, timeout=300) == "failed":
+            failed = [task for task in self.airflow.task_instances(dag_id, run_id) if task["state"] == "failed"]
+            reasons = [f"{task['task_id']}: {self._last_error(dag_id, run_id, task)}" for task in failed]
+            raise DemoError("\n  ".join([f"{dag_id} {run_id} failed", *(reasons or ["no task says why"])]))
 
     def let_the_world_go_on(self) -> None:
         """From here on, syncs of the simulated Hub Plus start and end; with a source given, nothing."""
@@ -147,9 +147,9 @@ class Demo:
         ]
         return sorted(slack + mails, key=lambda message: message.at)
 
-    def _last_error(self, run_id: str, task: dict[str, Any]) -> str:
+    def _last_error(self, dag_id: str, run_id: str, task: dict[str, Any]) -> str:
         log = self.airflow.task_log(
-            CHECK_DAG, run_id, task["task_id"], try_number=task["try_number"], map_index=task["map_index"]
+            dag_id, run_id, task["task_id"], try_number=task["try_number"], map_index=task["map_index"]
         )
         errors = [line for line in log.splitlines() if line.startswith(("error:", "critical:"))]
         return errors[-1][:400] if errors else "its log names no error"
@@ -164,7 +164,7 @@ class Demo:
             self.world = RunningWorld(
                 postgres,
                 dbname="hub_plus",
-                reached_file=self.state_dir / "world",
+                since_file=self.state_dir / "since",
                 tell=lambda line: print(printable(line), flush=True),
             )
             self.world.prepare()
@@ -190,7 +190,8 @@ class Demo:
             progress=_tell_detail,
         )
         self._stack.enter_context(self.airflow)
-        self.airflow.wait_for_dag(CHECK_DAG)
+        for dag_id in CHECK_DAGS:
+            self.airflow.wait_for_dag(dag_id)
         if errors := self.airflow.import_errors():
             name, trace = next(iter(errors.items()))
             raise DemoError(f"{name} cannot be imported: {trace.strip().splitlines()[-1]}")
@@ -250,22 +251,24 @@ def _tell_detail(line: str) -> None:
 
 def run_once(demo: Demo) -> None:
     """
-    Run the check twice and print what the first one sent.
+    Run every check twice and print what was sent the first time.
 
     Raises:
-        DemoError: a run failed, the simulated failures were told to nobody, or the second run sent something.
+        DemoError: a run failed, the simulated failures were told to nobody, or the second runs sent something.
     """
-    demo.tell(f"running {CHECK_DAG} twice")
-    demo.run_check()
+    demo.tell("running every check twice")
+    for dag_id in CHECK_DAGS:
+        demo.run_check(dag_id)
     sent = demo.sent()
     for message in sent:
         print(message, flush=True)
     if demo.source is None and {message.kind for message in sent} != {"Slack", "mail"}:
         raise DemoError(f"the simulated failures were not told to both Slack and mail: {len(sent)} messages arrived")
-    demo.run_check()
+    for dag_id in CHECK_DAGS:
+        demo.run_check(dag_id)
     if more := demo.sent()[len(sent) :]:
-        raise DemoError(f"the second run sent {len(more)} more, first {more[0]}")
-    print(f"{len(sent)} messages sent; the second run sent nothing.", flush=True)
+        raise DemoError(f"the second runs sent {len(more)} more, first {more[0]}")
+    print(f"{len(sent)} messages sent; the second runs sent nothing.", flush=True)
 
 
 def run_until_stopped(demo: Demo, *, every: float) -> None:
@@ -280,12 +283,13 @@ def run_until_stopped(demo: Demo, *, every: float) -> None:
     )
     demo.let_the_world_go_on()
     seen = len(demo.sent())
-    while True:
+    for number in itertools.count():
         started = time.monotonic()
-        try:
-            demo.run_check()
-        except DemoError as error:  # told, and tried again: the next run may find the source back
-            print(f"{datetime.now(UTC):%H:%M:%S} check failed: {error}", file=sys.stderr, flush=True)
+        for dag_id in CHECK_DAGS if number % SLOW_EVERY == 0 else CHECK_DAGS[:1]:
+            try:
+                demo.run_check(dag_id)
+            except DemoError as error:  # told, and tried again: the next run may find the source back
+                print(f"{datetime.now(UTC):%H:%M:%S} check failed: {error}", file=sys.stderr, flush=True)
         while time.monotonic() - started < every:
             demo.require_running()
             messages = demo.sent()

@@ -28,7 +28,9 @@ OURS = frozenset(
         "postgres.lock",
         "postgres.log",
         "postgres.password",
-        "world",
+        "since",
+        "since.new",
+        "world",  # of earlier versions
         "world.new",
     }
 )

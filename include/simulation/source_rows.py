@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,7 +24,7 @@ RowId = int | str
 
 class SourceRows:
     """
-    Writes rows of one shape over one connection; every call commits.
+    Writes rows of one shape over one connection; every call commits, unless `transaction` holds several together.
 
     Args:
         dsn: the source's database.
@@ -63,6 +64,43 @@ class SourceRows:
                 copy.write_row([written[column] for column in columns])
                 count += 1
         return count
+
+    def copy_as(self, table: str, rows: Iterable[tuple[RowId, Mapping[str, Any]]]) -> int:
+        """Insert many rows fast, each under the id given with it, columns not given NULL, and return how many."""
+        columns = self._shape.columns_of(table)
+        statement = sql.SQL("COPY {} (id, {}) FROM STDIN").format(
+            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+        )
+        count = 0
+        with self._conn.cursor() as cursor, cursor.copy(statement) as copy:
+            for row_id, row in rows:
+                written = self._written(table, row)
+                copy.write_row([row_id, *map(written.get, columns)])
+                count += 1
+        return count
+
+    def follow_ids(self, table: str) -> None:
+        """Let the table's sequence go on after its largest id; with UUIDs as keys there is nothing to do."""
+        if self._shape.has_uuid_keys:
+            return
+        statement = sql.SQL("SELECT setval(pg_get_serial_sequence({}, 'id'), max(id)) FROM {} HAVING max(id) > 0")
+        self._conn.execute(statement.format(sql.Literal(table), sql.Identifier(table)))
+
+    def note(self, text: str) -> None:
+        """Leave a note at the log table: its comment, which no reader of the source sees."""
+        statement = sql.SQL("COMMENT ON TABLE {} IS {}")
+        self._conn.execute(statement.format(sql.Identifier(self._shape.log_table), sql.Literal(text)))
+
+    def noted(self) -> str | None:
+        """Return the note left at the log table, if any."""
+        noted: str | None = self._one(
+            sql.SQL("SELECT obj_description({}::regclass, 'pg_class')").format(sql.Literal(self._shape.log_table)), []
+        )[0]
+        return noted
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """Return a context within which the calls commit together, or not at all."""
+        return self._conn.transaction()
 
     def update(self, table: str, row_id: RowId, values: Mapping[str, Any]) -> None:
         """Update one row; LookupError where there is none of that id."""

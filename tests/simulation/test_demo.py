@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import LiteralString
@@ -193,23 +193,26 @@ def test_forgetting_refuses_a_folder_that_is_somebody_elses(tmp_path: Path) -> N
 def test_the_world_is_made_once_and_goes_on_from_where_it_stopped(
     postgres_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
-    reached = tmp_path / "world"
-    world = RunningWorld(postgres_server, dbname="demo_world", reached_file=reached, tell=lambda _: None)
+    def world(clock: Callable[[], datetime]) -> RunningWorld:
+        since = tmp_path / "since"
+        return RunningWorld(postgres_server, dbname="demo_world", since_file=since, tell=lambda _: None, clock=clock)
+
+    now = datetime.now(UTC)
     try:
-        world.prepare()
-        # As if the demo had been stopped for three hours.
-        reached.write_text((datetime.now(UTC) - timedelta(hours=3)).isoformat(), encoding="ascii")
+        world(lambda: now - timedelta(days=4)).prepare()
         with psycopg.connect(postgres_server.dsn("demo_world"), autocommit=True) as connection:
             count = "SELECT count(*) FROM servicetitan_sync_logs"
             before = _number(connection, count)
-            world.prepare()
+            later = world(lambda: now)
+            later.prepare()
             assert _number(connection, count) == before
 
-            with world:
-                world.require_alive()
-            world.require_alive()
+            with later:
+                later.require_alive()
+            later.require_alive()
 
-            assert _number(connection, count) > before
+            # Four days in which the demo stood still, farther than it works out its world at a time.
+            assert _number(connection, count) > before * 1.4
     finally:
         postgres_server.drop_database("demo_world")
 
