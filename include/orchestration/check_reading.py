@@ -1,22 +1,29 @@
-"""What the 15-minute check reads from the source, and for which credentials."""
+"""What a check reads, and how it remembers: the source's rows, and what our own tables add to them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from include.sync_health.alerts import Alert
+from include.sync_health.checks import CREDENTIAL_RULES, SYNC_FAILURES, Check
 from include.sync_health.errors import RequestError
+from include.sync_health.frames import ENVIRONMENTS
 from include.sync_health.policy import Policy
-from include.sync_health.visibility import WEEK
+from include.sync_health.subjects import Subject
+from include.sync_health.visibility import WEEK, EarlierSight
 
 if TYPE_CHECKING:
-    from include.sync_health.subjects import Subject
-    from include.warehouse.source_reader import RunsRead
+    import pandas as pd
+    import psycopg
 
-TICK = timedelta(minutes=15)
-"""How often the check is made, and the length of a window of a run by hand."""
+    from include.warehouse.source_reader import RunsRead, SourceReader
+
+PRESENT = timedelta(minutes=30)
+"""How long ago an ``as_of`` may lie for the source's columns without a past to be taken for those of that moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +38,13 @@ class RunFilters:
         """True when the run leaves anything out."""
         return bool(self.credential_ids or self.environment)
 
+    @property
+    def whole_environments(self) -> tuple[str, ...]:
+        """The environments of which the run leaves nothing out."""
+        if self.credential_ids:
+            return ()
+        return (self.environment,) if self.environment else ENVIRONMENTS
+
     def admits(self, subject: Subject) -> bool:
         """Return whether a credential is judged."""
         return (not self.credential_ids or subject.credential_id in self.credential_ids) and (
@@ -43,51 +57,197 @@ class RunFilters:
         return {key: value for key, value in record.items() if value}
 
 
-def read_source(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """
+    What our tables remember of the time before this run.
+
+    Args:
+        open_sync_ids: runs known to be open; None where nobody knows, and the reader looks back.
+        before: what an earlier run saw of the source's newest start.
+        credentials: `CREDENTIAL_MEMORY_COLUMNS`; None before the first snapshot.
+    """
+
+    open_sync_ids: Sequence[str] | None = None
+    before: EarlierSight | None = None
+    credentials: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRead:
+    """
+    What a check read.
+
+    Args:
+        read: the runs, with `COUNT_COLUMNS` where quality is judged.
+        credentials: `CREDENTIAL_COLUMNS`, as the source has them now.
+        facts: `CREDENTIAL_FACT_COLUMNS`, as they were at the instant judged.
+        is_present: whether that instant is now, as far as columns without a past are concerned.
+    """
+
+    read: RunsRead
+    credentials: pd.DataFrame
+    facts: pd.DataFrame
+    is_present: bool
+
+
+def recall(
+    conn: psycopg.Connection[Any],
+    *,
+    policy: Policy,
+    as_of: datetime,
+    alerts: Mapping[str, Alert] = MappingProxyType({}),
+) -> Memory:
+    """
+    Return what is remembered at ``as_of``.
+
+    Runs remembered as open are those of the 15-minute check, whichever check asks. A memory newer than the window (a
+    late or historical run) knows nothing of what was open then; one older than the slack has a hole in it.
+
+    Args:
+        conn: a session on the monitoring schema; nothing is written.
+        policy: the slack.
+        as_of: the instant judged; aware.
+        alerts: the alerts that are open.
+
+    Raises:
+        StorageError: the schema is missing or the database unreachable.
+    """
+    from include.warehouse.check_runs import last_seen_run, newest_start_seen
+    from include.warehouse.snapshots import credential_memory
+
+    last_seen = last_seen_run(conn, check=SYNC_FAILURES.name)
+    open_sync_ids: Sequence[str] | None = None
+    if (
+        last_seen is not None
+        and last_seen.open_sync_ids is not None
+        and timedelta(0) <= as_of - last_seen.window_to <= policy.source.id_slack
+    ):
+        stuck = [
+            alert.identity["sync"] for alert in alerts.values() if alert.rule == "stuck_sync" and alert.state.is_open
+        ]
+        open_sync_ids = sorted({*last_seen.open_sync_ids, *stuck})
+    return Memory(
+        open_sync_ids=open_sync_ids,
+        before=newest_start_seen(conn, check=SYNC_FAILURES.name, before=as_of),
+        credentials=credential_memory(conn, as_of=as_of),
+    )
+
+
+def read_for(
+    check: Check,
     conninfo: str,
     *,
     policy: Policy,
     as_of: datetime,
+    now: datetime,
     filters: RunFilters,
-    remembered: Sequence[str] | None = None,
-) -> tuple[RunsRead, Any]:
+    memory: Memory,
+    open_alerts: Collection[Alert] = (),
+) -> CheckRead:
     """
-    Return the runs of a week (or of the longest window that a rule has), and all credentials (`CREDENTIAL_COLUMNS`).
+    Return what a check needs of the source: its rules' longest window of runs, and all credentials.
 
     Args:
+        check: the check.
         conninfo: of the Hub Plus database.
         policy: how to read, and how far back each rule looks.
         as_of: the instant judged; aware.
+        now: the wall clock; aware. Says whether the source's columns without a past are those of ``as_of``.
         filters: which credentials; those named must exist.
-        remembered: ids of runs known to be open; None looks back instead.
+        memory: see `recall`; an empty one looks back for open runs.
+        open_alerts: which are open: of the rules that are judged only then.
 
     Raises:
         SourceError: the source cannot be read as it should be.
         RequestError: a credential that ``filters`` names does not exist.
     """
-    from include.sync_health.subjects import subjects_of
+    from include.sync_health.credential_facts import NO_MEMORY, credential_facts
     from include.warehouse.source_reader import SourceReader
 
-    failures, in_a_row = policy.rules.sync_failures, policy.rules.consecutive_failures
-    lookback = max(failures.evidence_window, failures.window, in_a_row.window, WEEK)
+    needed = {*check.rules, *check.of_failing, *(alert.rule for alert in open_alerts if alert.rule in check.of_open)}
     with SourceReader.connect(conninfo, policy.source) as reader:
         credentials = reader.read_credentials()
-        unknown = set(filters.credential_ids) - set(credentials["credential_id"].astype(str))
-        if unknown:
-            raise RequestError(
-                f"credential: {', '.join(sorted(unknown))} is not among the {len(credentials)} credentials of the source"
-            )
-        admitted = [subject for subject in subjects_of(credentials).values() if filters.admits(subject)]
-        if filters.narrow and not admitted:
-            raise RequestError(
-                f"credential and environment together leave nothing to judge: {dict(filters.as_record())} admits none of "
-                f"the {len(credentials)} credentials of the source"
-            )
+        _require_subjects(credentials, filters=filters)
         read = reader.read_runs(
-            finished_from=as_of - lookback,
+            finished_from=as_of - lookback_of(check, policy),
             as_of=as_of,
-            remembered_open=remembered,
+            remembered_open=memory.open_sync_ids,
             credential_ids=filters.credential_ids or None,
             environment=filters.environment,
+            with_counts="data_quality" in needed,
         )
-    return read, credentials
+        older = _older_successes(reader, read.runs, credentials, check=check, as_of=as_of, open_alerts=open_alerts)
+    is_present = abs(now - as_of) <= PRESENT
+    return CheckRead(
+        read=read,
+        credentials=credentials,
+        facts=credential_facts(
+            credentials,
+            runs=read.runs,
+            as_of=as_of,
+            is_present=is_present,
+            memory=NO_MEMORY if memory.credentials is None else memory.credentials,
+            older_success=older,
+        ),
+        is_present=is_present,
+    )
+
+
+def lookback_of(check: Check, policy: Policy) -> timedelta:
+    """Return how far back a check reads finished runs: its rules' longest window, a week where it judges the rhythm."""
+    rules = policy.rules
+    windows = {
+        "platform_outage": rules.platform_outage.window,
+        "no_syncs": WEEK,
+        "sync_failures": max(rules.sync_failures.evidence_window, rules.sync_failures.window),
+        "consecutive_failures": rules.consecutive_failures.window,
+        "stuck_sync": timedelta(hours=1),
+        # Older successes are sought one by one, and few have none within this.
+        "token_expiry": rules.stale_sync.stale_after,
+        "connection_error": rules.stale_sync.stale_after,
+        "stale_sync": rules.stale_sync.stale_after,
+        "data_quality": rules.data_quality.window,
+    }
+    return max(windows[rule] for rule in check.all_rules)
+
+
+def _require_subjects(credentials: pd.DataFrame, *, filters: RunFilters) -> None:
+    from include.sync_health.subjects import subjects_of
+
+    unknown = set(filters.credential_ids) - set(credentials["credential_id"].astype(str))
+    if unknown:
+        raise RequestError(
+            f"credential: {', '.join(sorted(unknown))} is not among the {len(credentials)} credentials of the source"
+        )
+    if filters.narrow and not any(filters.admits(subject) for subject in subjects_of(credentials).values()):
+        raise RequestError(
+            f"credential and environment together leave nothing to judge: {dict(filters.as_record())} admits none of "
+            f"the {len(credentials)} credentials of the source"
+        )
+
+
+def _older_successes(
+    reader: SourceReader,
+    runs: pd.DataFrame,
+    credentials: pd.DataFrame,
+    *,
+    check: Check,
+    as_of: datetime,
+    open_alerts: Collection[Alert],
+) -> Mapping[str, datetime]:
+    """
+    Return the last success of credentials that have none in the window: where the check judges all, of all of them;
+    else of those that fail or have an open alert, which are the ones it may judge.
+    """
+    from include.sync_health.credential_facts import last_successes
+    from include.sync_health.frames import id_text
+
+    wanted = set(id_text(credentials["credential_id"]))
+    if not set(CREDENTIAL_RULES) & set(check.rules):
+        failing = id_text(runs.loc[runs["status"] == "failed", "credential_id"])
+        wanted &= {*failing, *(alert.credential_id for alert in open_alerts if alert.credential_id)}
+        if not set(CREDENTIAL_RULES) & set(check.all_rules):
+            return {}
+    missing = sorted(wanted - set(last_successes(runs, as_of=as_of).index))
+    return reader.read_older_successes(missing, as_of=as_of) if missing else {}

@@ -1,5 +1,5 @@
 """
-What the tasks of the DAG ``servicetitan_sync_failures`` do, from Airflow's context to values and back.
+What the tasks of the checking DAGs do, from Airflow's context to values and back.
 
 Here, and nowhere further in, are the wall clock, connections, the policy file and Params read.
 """
@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from include.orchestration.evaluation import Evaluation, evaluate_sync_failures
+from include.orchestration.check_reading import RunFilters
+from include.orchestration.evaluation import Evaluation, evaluate_check
 from include.orchestration.policy_file import storage_connection
 from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo
-from include.orchestration.tick_source import TICK, RunFilters
+from include.sync_health.checks import SYNC_FAILURES, Check
 from include.sync_health.errors import MonitorError, RequestError, SourceError
 from include.sync_health.routing import address_of, kind_of
 from include.sync_health.windows import RunMode, resolve_window, run_mode
 
-log = logging.getLogger("servicetitan.sync_failures")
+log = logging.getLogger("servicetitan.check_tasks")
 
 ALL = "all"
 ENVIRONMENTS = (ALL, "production", "integration")
@@ -72,16 +73,17 @@ def filters_of(params: Mapping[str, Any]) -> RunFilters:
     return RunFilters(credential_ids=tuple(sorted(set(named))), environment=None if environment == ALL else environment)
 
 
-def evaluate(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]:
+def evaluate(facts: RunFacts, *, check: Check = SYNC_FAILURES, now: datetime | None = None) -> dict[str, Any]:
     """
     Judge the run's window and return counts and ids.
 
     Args:
         facts: the run.
+        check: what is judged.
         now: the wall clock, aware; read here when not given.
 
     Raises:
-        MonitorError: as `evaluate_sync_failures`, and for connections and Params.
+        MonitorError: as `evaluate_check`, and for connections and Params.
     """
     now = now or datetime.now(UTC)
     notify = str(facts.params.get("notify") or "auto")
@@ -92,19 +94,18 @@ def evaluate(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]:
         window_end=facts.params.get("window_end") or None,
         interval=facts.interval,
         run_after=facts.run_after,
-        usual_length=TICK,
+        usual_length=check.every,
         by_hand_at=facts.by_hand_at,
     )
     storage = postgres_conninfo(storage_connection())
     in_force = policy_in_force(storage_conninfo=storage, now=now)
     policy = in_force.loaded.policy
-    mode = run_mode(
-        as_of=window.as_of, now=now, is_backfill=facts.is_backfill, horizon=policy.live_horizon["sync_failures"]
-    )
-    if mode is RunMode.LIVE and now - window.as_of > 2 * TICK:
+    mode = run_mode(as_of=window.as_of, now=now, is_backfill=facts.is_backfill, horizon=policy.live_horizon[check.name])
+    if mode is RunMode.LIVE and now - window.as_of > 2 * SYNC_FAILURES.every:
         log.warning("this run is late: it judges %s, it is now %s", window.as_of.isoformat(), now.isoformat())
-    outcome = evaluate_sync_failures(
+    outcome = evaluate_check(
         Evaluation(
+            check=check,
             source_conninfo=_source_conninfo(policy.source.connection),
             monitoring_conninfo=storage,
             policy=policy,

@@ -136,7 +136,7 @@ def drain_channel(drain: Drain) -> DrainResult:
                 if error.channel_wide:
                     break
                 continue
-            if leased.reason in (NotifyReason.FIRST, NotifyReason.REPEAT) and _all_closed(leased):
+            if leased.reason in OF_WHAT_IS_OPEN and _all_closed(leased):
                 receipt["told_of_close"] = True
             if outbox.mark_sent(conn, leased.id, owner=drain.owner, now=drain.clock(), receipt=receipt):
                 sent += 1
@@ -188,6 +188,9 @@ def _all_superseded(leased: LeasedDelivery) -> bool:
     now = {alert.fingerprint: alert.episode_id for alert in leased.alerts}
     return all(now.get(member.fingerprint) != member.episode_id for member in leased.members)
 
+
+OF_WHAT_IS_OPEN = frozenset({NotifyReason.FIRST, NotifyReason.REPEAT, NotifyReason.BASELINE})
+"""Reasons of messages that speak of the close as well, when they go out so late that all of it is over."""
 
 MESSAGE_CODES = frozenset({"invalid_message", "no_text", "msg_too_long"})
 """Codes that speak of the message, not of the channel: trying it again changes nothing."""

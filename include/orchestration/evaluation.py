@@ -1,7 +1,7 @@
 """
-One evaluation of the 15-minute check: read, judge, remember, decide, store.
+One evaluation of a check: read, judge, remember, decide, store.
 
-No Airflow in here: the DAG's task, a run from the shell and a replay all call `evaluate_sync_failures` with values.
+No Airflow in here: the DAGs' tasks, a run from the shell and the tick runner all call `evaluate_check` with values.
 The database work is two short transactions on our side (what is remembered; what became of it) around one read of the
 source. State and outbox are written in one transaction under a lock, so that a retry at any step repeats nothing.
 """
@@ -12,36 +12,38 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from include.orchestration.tick_source import RunFilters, read_source
+from include.orchestration.check_reading import CheckRead, Memory, RunFilters, read_for, recall
 from include.sync_health.alerts import Alert, AlertEvent, AlertState, EventKind
+from include.sync_health.checks import SYNC_FAILURES, Check
 from include.sync_health.errors import PolicyError, RequestError, SourceError
-from include.sync_health.judgement import (
-    SYNC_FAILURES_CHECK,
-    TickInput,
-    judge_nothing,
-    judge_tick,
-)
+from include.sync_health.frames import COUNT_COLUMNS
+from include.sync_health.judgement import TickInput, judge_nothing, judge_tick
 from include.sync_health.lifecycle import StepResult, step
 from include.sync_health.notifications import Decision, decide, owes_a_close
 from include.sync_health.observations import Observation, episode_of
-from include.sync_health.policy import Policy, RuleMode
+from include.sync_health.own_health import judge_surroundings
+from include.sync_health.policy import Policy
 from include.sync_health.verdicts import Verdict
-from include.sync_health.visibility import Blindness, blind, clock_blindness, open_causes_of, seen_again
-from include.sync_health.windows import CLOCK_SKEW, RunMode, Window
+from include.sync_health.visibility import (
+    WRONG_TIME_ZONE,
+    Blindness,
+    EarlierSight,
+    clock_blindness,
+    doubted,
+    newest_start,
+)
+from include.sync_health.windows import RunMode, Window
 
 if TYPE_CHECKING:
     import psycopg
 
-    from include.warehouse.source_reader import RunsRead
-
 log = logging.getLogger("servicetitan.evaluation")
 
-POLICY_CHECK, CLOCK_CHECK = "policy", "clock"
-"""The check names under which a wrong policy file and a clock that went back are monitor-health alerts."""
+INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class Evaluation:
     What one evaluation needs, all of it values.
 
     Args:
+        check: which rules, and of whom.
         source_conninfo: libpq conninfo of the Hub Plus database, or why there is none: then the source cannot be seen.
         monitoring_conninfo: libpq conninfo of ours.
         policy: what is in force, with its canonical text and version as ``policy_file`` gives them.
@@ -59,8 +62,12 @@ class Evaluation:
         configured: kinds of channel that have a connection.
         now: the wall clock, read once by the caller; aware.
         last_try: False lets a passing trouble with the source raise, for the caller to try again.
+        as_baseline: what opens was broken before anybody watched: one summary per channel. Then a source that cannot be
+            seen, or not all of it, raises: there is nothing to adopt.
+        dry_run: do everything, and undo it: the outcome says what would have been.
     """
 
+    check: Check = SYNC_FAILURES
     source_conninfo: str | SourceError
     monitoring_conninfo: str
     policy: Policy
@@ -72,6 +79,8 @@ class Evaluation:
     may_notify: bool = True
     now: datetime
     last_try: bool = True
+    as_baseline: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,124 +93,167 @@ class Outcome:
     rows_read: int
     verdicts: Mapping[str, int]
     opened: int
+    opened_by_rule: Mapping[str, int]
     closed: int
     deliveries: int
     not_sent: Mapping[str, int]
 
 
-def evaluate_sync_failures(evaluation: Evaluation) -> Outcome:
+def evaluate_check(evaluation: Evaluation) -> Outcome:
     """
     Judge one window and store what came of it.
 
     Raises:
         StorageError: our schema is missing, of another version, or unreachable.
-        SourceError: the source was in passing trouble and this is not the last try.
+        SourceError: the source was in passing trouble and this is not the last try; or a baseline was to be adopted.
+        RequestError: a credential that the filters name does not exist.
     """
-    from include.warehouse import alert_store, check_runs
+    from include.warehouse import alert_store
     from include.warehouse.migration import require_current
     from include.warehouse.monitoring_session import connect
 
     began = time.monotonic()
+    check, policy, as_of = evaluation.check, evaluation.policy, evaluation.window.as_of
     with connect(evaluation.monitoring_conninfo) as conn:
         require_current(conn)
         before = alert_store.load_alerts(conn)
-        last_seen = check_runs.last_seen_run(conn, check=SYNC_FAILURES_CHECK)
+        memory = recall(conn, policy=policy, as_of=as_of, alerts=before)
+        sight = _earlier_sight(conn, evaluation, open_alerts=_judgeable(before, evaluation=evaluation))
         conn.commit()
 
-        remembered = _remembered_open(last_seen, before, evaluation=evaluation)
+        read: CheckRead | None = None
+        doubt: Blindness | None = None
         try:
             if isinstance(evaluation.source_conninfo, SourceError):
                 raise evaluation.source_conninfo
-            read, credentials = read_source(
-                evaluation.source_conninfo,
-                policy=evaluation.policy,
-                as_of=evaluation.window.as_of,
-                filters=evaluation.filters,
-                remembered=remembered,
-            )
+            open_alerts = list(_judgeable(before, evaluation=evaluation).values())
+            read = _read(evaluation, evaluation.source_conninfo, memory=memory, open_alerts=open_alerts)
+            doubt = _clock_doubt(evaluation, newest_started_at=read.read.newest_started_at)
         except SourceError as error:
-            if error.transient and not evaluation.last_try:
+            if evaluation.as_baseline or (error.transient and not evaluation.last_try):
                 raise
-            found = Blindness(check=SYNC_FAILURES_CHECK, cause=error.cause, detail=str(error))
+            doubt = Blindness(check=check.name, cause=error.cause, detail=str(error))
             log.error("cannot see the source (%s): %s", error.cause, error)
-            return _store(conn, evaluation, read=None, credentials=None, doubt=found, began=began)
         except RequestError:
             raise
         except Exception as error:
+            if evaluation.as_baseline:
+                raise
             # A row that the reader cannot digest must not silence the monitor: somebody is told instead.
             log.exception("the source could not be read")
             detail = f"the source could not be read: {type(error).__name__}; the log of the task has the details"
-            found = Blindness(check=SYNC_FAILURES_CHECK, cause="invalid", detail=detail)
-            return _store(conn, evaluation, read=None, credentials=None, doubt=found, began=began)
-        found_anyway = clock_blindness(
-            check=SYNC_FAILURES_CHECK,
-            newest_started_at=read.newest_started_at,
-            timezone=evaluation.policy.source.timezone,
+            doubt = Blindness(check=check.name, cause="invalid", detail=detail)
+        return _store(conn, evaluation, read=read, doubt=doubt, before=sight, began=began)
+
+
+def _read(evaluation: Evaluation, conninfo: str, *, memory: Memory, open_alerts: Sequence[Alert]) -> CheckRead:
+    """
+    Return what the check needs; without the counts where it only wants them to close what another check opened.
+
+    A column that such a look back alone needs must not blind the check to what is its own.
+    """
+
+    def read(alerts: Collection[Alert]) -> CheckRead:
+        return read_for(
+            evaluation.check,
+            conninfo,
+            policy=evaluation.policy,
+            as_of=evaluation.window.as_of,
             now=evaluation.now,
+            filters=evaluation.filters,
+            memory=memory,
+            open_alerts=alerts,
         )
-        if evaluation.mode is RunMode.HISTORICAL and found_anyway and found_anyway.cause != "no_rows":
-            found_anyway = None
-        return _store(conn, evaluation, read=read, credentials=credentials, doubt=found_anyway, began=began)
+
+    try:
+        return read(open_alerts)
+    except SourceError as error:
+        others = [alert for alert in open_alerts if alert.rule != "data_quality"]
+        is_spared = "data_quality" in evaluation.check.of_open and error.cause in ("missing_column", "permission")
+        if not is_spared or len(others) == len(open_alerts):
+            raise
+        found = read(others)  # raises where it is another column
+        log.warning("open alerts of data_quality cannot be judged: %s", error)
+        uncounted = found.read.runs.assign(**dict.fromkeys(COUNT_COLUMNS, float("nan")))
+        return replace(found, read=replace(found.read, runs=uncounted))
 
 
-def _remembered_open(last_seen: Any, alerts: Mapping[str, Alert], *, evaluation: Evaluation) -> Sequence[str] | None:
+def _earlier_sight(
+    conn: psycopg.Connection[Any], evaluation: Evaluation, *, open_alerts: Mapping[str, Alert]
+) -> EarlierSight | None:
     """
-    Return the ids of runs known to be open, or None where there is no memory and the reader must look back.
+    Return what to compare the source's newest start with, to tell a lag of its stamps from a silence.
 
-    A memory newer than the window (a late or historical run) knows nothing of what was open then; one older than the
-    slack has a hole in it.
+    The sight of the tick before, also for a run by hand minutes after one: too little may have happened since. While the
+    time zone is in doubt already, that of ``no_syncs.silent_for`` ago, since rows need not come in every quarter of an
+    hour; and until so much time has passed nobody can tell, so that the doubt stands.
     """
-    as_of = evaluation.window.as_of
-    stuck = [alert.identity["sync"] for alert in alerts.values() if alert.rule == "stuck_sync" and alert.state.is_open]
-    if last_seen is None or last_seen.open_sync_ids is None:
-        return None
-    if not timedelta(0) <= as_of - last_seen.window_to <= evaluation.policy.source.id_slack:
-        return None
-    return sorted({*last_seen.open_sync_ids, *stuck})
+    from include.warehouse.check_runs import newest_start_seen
+
+    as_of, silent_for = evaluation.window.as_of, evaluation.policy.rules.no_syncs.silent_for
+    in_doubt_since = [
+        alert.opened_at
+        for alert in open_alerts.values()
+        if alert.rule == "monitor_health" and alert.identity["cause"] == WRONG_TIME_ZONE and alert.opened_at is not None
+    ]
+    ago = SYNC_FAILURES.every
+    if in_doubt_since:
+        ago = silent_for
+        if as_of - min(in_doubt_since) < ago:
+            return None
+    return newest_start_seen(conn, check=SYNC_FAILURES.name, before=as_of - ago + INSTANT)
+
+
+def _clock_doubt(evaluation: Evaluation, *, newest_started_at: datetime | None) -> Blindness | None:
+    """Return what is wrong with the source's newest stamp; a historical run cannot tell what was newest then."""
+    found = clock_blindness(
+        check=evaluation.check.name,
+        newest_started_at=newest_started_at,
+        timezone=evaluation.policy.source.timezone,
+        now=evaluation.now,
+    )
+    return None if evaluation.mode is RunMode.HISTORICAL and found and found.cause != "no_rows" else found
+
+
+def _judgeable(known: Mapping[str, Alert], *, evaluation: Evaluation) -> Mapping[str, Alert]:
+    """Return the open alerts, which a historical run does not have: it judges as if nobody had ever watched."""
+    if evaluation.mode is not RunMode.LIVE:
+        return {}
+    return {key: alert for key, alert in known.items() if alert.state is not AlertState.INACTIVE}
 
 
 def _store(
     conn: psycopg.Connection[Any],
     evaluation: Evaluation,
     *,
-    read: RunsRead | None,
-    credentials: Any,
+    read: CheckRead | None,
     doubt: Blindness | None,
+    before: EarlierSight | None,
     began: float,
 ) -> Outcome:
     """Judge and write in one transaction, under the lock that serialises evaluations."""
+    import psycopg
+
     from include.warehouse import alert_store, check_runs, snapshots
 
-    as_of, policy = evaluation.window.as_of, evaluation.policy
-    with conn.transaction():
+    as_of = evaluation.window.as_of
+    with conn.transaction() as transaction:
         alert_store.lock_alerts(conn)
         known = alert_store.load_alerts(conn)
-        observations, blindness = _observe(evaluation, known, read=read, credentials=credentials, doubt=doubt)
+        observations, blindness = _observe(evaluation, known, read=read, doubt=doubt, before=before)
+        if evaluation.as_baseline and blindness is not None:
+            raise SourceError(f"no baseline of a source in doubt: {blindness.detail}", cause=blindness.cause)
         result = StepResult(alerts={}, events=())
         decision = Decision(deliveries=(), alerts={})
         if evaluation.mode is RunMode.LIVE:
             breaching = {each.fingerprint for each in observations if each.verdict is Verdict.BREACH}
             known = {**known, **alert_store.load_alerts(conn, fingerprints=breaching - set(known))}
-            result = step(known, observations, policy=policy, as_of=as_of)
-            owed = (
-                {}
-                if evaluation.filters.narrow
-                else {
-                    fingerprint: alert
-                    for fingerprint, alert in known.items()
-                    if owes_a_close(alert) and fingerprint not in result.alerts
-                }
-            )
-            decision = decide(
-                {**result.alerts, **owed},
-                policy=policy,
-                as_of=as_of,
-                configured=evaluation.configured,
-                may_notify=evaluation.may_notify,
-            )
+            result = step(known, observations, policy=evaluation.policy, as_of=as_of)
+            decision = _decide(evaluation, known, result)
             events: Iterable[AlertEvent] = result.events
-            if credentials is not None:
-                snapshots.record_credential_changes(conn, credentials, as_of=as_of)
+            if read is not None and read.is_present:
+                # What the source shows now says nothing of an earlier moment.
+                snapshots.record_credential_changes(conn, read.credentials, as_of=as_of)
         else:
             events = _history(observations, as_of=as_of)
         alert_store.save_step(
@@ -209,78 +261,83 @@ def _store(
         )
         run = _check_run(evaluation, observations, read=read, blindness=blindness, began=began)
         check_runs.record_check_run(conn, run)
+        if evaluation.dry_run:
+            raise psycopg.Rollback(transaction)
     return _outcome(evaluation, run=run, result=result, decision=decision, blindness=blindness)
+
+
+def _decide(evaluation: Evaluation, known: Mapping[str, Alert], result: StepResult) -> Decision:
+    """Return what to send of what was judged, and of closes that are still owed."""
+    owed = (
+        {}
+        if evaluation.filters.narrow
+        else {
+            fingerprint: alert
+            for fingerprint, alert in known.items()
+            if owes_a_close(alert) and fingerprint not in result.alerts
+        }
+    )
+    return decide(
+        {**result.alerts, **owed},
+        policy=evaluation.policy,
+        as_of=evaluation.window.as_of,
+        configured=evaluation.configured,
+        may_notify=evaluation.may_notify,
+        open_alerts={key: alert for key, alert in known.items() if alert.state.is_open},
+        as_baseline=evaluation.as_baseline,
+    )
 
 
 def _observe(
     evaluation: Evaluation,
     known: Mapping[str, Alert],
     *,
-    read: RunsRead | None,
-    credentials: Any,
+    read: CheckRead | None,
     doubt: Blindness | None,
+    before: EarlierSight | None,
 ) -> tuple[list[Observation], Blindness | None]:
     """Return what this run says, and the first reason why it could not see, or not all."""
-    as_of, policy = evaluation.window.as_of, evaluation.policy
-    live = evaluation.mode is RunMode.LIVE
-    open_alerts = {key: alert for key, alert in known.items() if live and alert.state is not AlertState.INACTIVE}
-    scope = evaluation.filters.admits if evaluation.filters.narrow else None
+    as_of, policy, filters = evaluation.window.as_of, evaluation.policy, evaluation.filters
+    open_alerts = _judgeable(known, evaluation=evaluation)
+    scope = filters.admits if filters.narrow else None
     if read is None:
         if doubt is None:
             raise ValueError("nothing was read, and nobody says why")
-        judgement = judge_nothing(doubt, open_alerts=open_alerts, policy=policy, as_of=as_of, scope=scope)
+        judgement = judge_nothing(
+            doubt, check=evaluation.check, open_alerts=open_alerts, policy=policy, as_of=as_of, scope=scope
+        )
     else:
         judgement = judge_tick(
             TickInput(
-                runs=read.runs,
-                credentials=credentials,
+                runs=read.read.runs,
+                credentials=read.facts,
                 as_of=as_of,
+                check=evaluation.check,
                 open_alerts=open_alerts,
-                missing_sync_ids=read.missing_remembered,
+                missing_sync_ids=read.read.missing_remembered,
+                before=before,
                 blindness=[doubt] if doubt else [],
                 scope=scope,
+                whole_environments=filters.whole_environments,
             ),
             policy=policy,
         )
     observations = list(judgement.observations)
-    if live and scope is None:
-        observations += _own_health(evaluation, known)
-    return observations, next(iter(judgement.blindness), None)
-
-
-def _own_health(evaluation: Evaluation, known: Mapping[str, Alert]) -> list[Observation]:
-    """Return the breaches of a wrong policy file and of a clock that went back, or the CLEAR of what is right again."""
-    rule, as_of = evaluation.policy.rules.monitor_health, evaluation.window.as_of
-    if rule.mode is RuleMode.OFF:
-        return []
-    found = []
-    if evaluation.policy_error is not None:
-        detail = f"the policy file is wrong, the last good one stays in force: {evaluation.policy_error}"
-        found.append(Blindness(check=POLICY_CHECK, cause="invalid", detail=detail))
-    ahead = [alert.last_as_of for alert in known.values() if alert.last_as_of > evaluation.now + CLOCK_SKEW]
-    if ahead:
-        detail = (
-            f"{len(ahead)} alerts were last judged as of {max(ahead).isoformat()}, which lies in the future: the clock was "
-            "once ahead, and they stay as they are until that time has come"
-        )
-        log.error(detail)
-        found.append(Blindness(check=CLOCK_CHECK, cause="went_back", detail=detail))
-    ours = [
-        alert for alert in known.values() if alert.rule == "monitor_health" and alert.state is not AlertState.INACTIVE
-    ]
-    since = {(alert.identity["check"], alert.identity["cause"]): alert.opened_at for alert in ours}
-    observations = [
-        blind(each, policy=rule, as_of=as_of, blind_since=since.get((each.check, each.cause))) for each in found
-    ]
-    for check in (POLICY_CHECK, CLOCK_CHECK):
-        observations += seen_again(
-            check=check,
-            open_causes=open_causes_of((alert.identity for alert in ours), check=check),
-            still_blind=[each.cause for each in found if each.check == check],
-            policy=rule,
+    if read is not None:
+        told = {alert.identity["cause"] for alert in open_alerts.values() if alert.rule == "monitor_health"}
+        found = {each.cause for each in judgement.blindness}
+        # Of a lag in the stamps only the 15-minute check knows: the others believe the alert that it opened.
+        believed = set() if evaluation.check.name == SYNC_FAILURES.name else told & {WRONG_TIME_ZONE}
+        observations = doubted(observations, causes=found | believed)
+    if evaluation.mode is RunMode.LIVE and scope is None:
+        observations += judge_surroundings(
+            policy_error=str(evaluation.policy_error) if evaluation.policy_error is not None else None,
+            alerts=known,
+            policy=policy.rules.monitor_health,
             as_of=as_of,
+            now=evaluation.now,
         )
-    return observations
+    return observations, next(iter(judgement.blindness), None)
 
 
 def _history(observations: Iterable[Observation], *, as_of: datetime) -> list[AlertEvent]:
@@ -303,41 +360,43 @@ def _check_run(
     evaluation: Evaluation,
     observations: Iterable[Observation],
     *,
-    read: RunsRead | None,
+    read: CheckRead | None,
     blindness: Blindness | None,
     began: float,
 ) -> Any:
     from include.warehouse.check_runs import CheckRun
 
     counted = Counter(f"{each.rule}.{each.verdict}" for each in observations)
-    window = evaluation.window
+    window, rows = evaluation.window, read.read if read else None
     return CheckRun.of(
-        check=SYNC_FAILURES_CHECK,
+        check=evaluation.check.name,
         window_from=window.start,
         window_to=window.as_of,
         mode=str(evaluation.mode),
         filters=evaluation.filters.as_record(),
         status="blind" if blindness else "seen",
-        rows_read=read.rows_read if read else 0,
-        source_ms=read.ms if read else 0.0,
+        rows_read=rows.rows_read if rows else 0,
+        source_ms=rows.ms if rows else 0.0,
         total_ms=(time.monotonic() - began) * 1000,
         verdicts=dict(sorted(counted.items())),
-        anomalies=dict(read.anomalies) if read else {},
-        notes=tuple(read.notes) if read else (),
+        anomalies=dict(rows.anomalies) if rows else {},
+        notes=tuple(rows.notes) if rows else (),
         open_sync_ids=_open_sync_ids(read, evaluation),
+        newest_started_at=newest_start(rows.runs, as_of=window.as_of) if rows else None,
         error_cause=blindness.cause if blindness else None,
         error=blindness.detail if blindness else None,
         computed_at=evaluation.now,
     )
 
 
-def _open_sync_ids(read: RunsRead | None, evaluation: Evaluation) -> tuple[str, ...] | None:
+def _open_sync_ids(read: CheckRead | None, evaluation: Evaluation) -> tuple[str, ...] | None:
     """Return the ids open at ``as_of`` for the next run to remember; None when this run did not see them all."""
     from include.sync_health.stuck_syncs import was_open
 
     if read is None or evaluation.filters.narrow:
         return None
-    still = read.runs[was_open(read.runs, as_of=evaluation.window.as_of)]
+    runs = read.read.runs
+    still = runs[was_open(runs, as_of=evaluation.window.as_of)]
     kept = still[evaluation.window.as_of - still["started_at"] <= evaluation.policy.source.open_lookback]
     return tuple(kept["sync_id"].astype(str))
 
@@ -354,13 +413,16 @@ def _outcome(
         rows_read=run.rows_read,
         verdicts=run.verdicts,
         opened=kinds[EventKind.OPENED],
+        opened_by_rule=Counter(
+            result.alerts[event.fingerprint].rule for event in result.events if event.kind is EventKind.OPENED
+        ),
         closed=kinds[EventKind.CLOSED],
         deliveries=sum(delivery.reason is not None for delivery in decision.deliveries),
         not_sent=dict(silent),
     )
     log.info(
         "judged %s as of %s (%s): %d rows, verdicts %s, opened %d, closed %d, to send %d, not sent %s",
-        SYNC_FAILURES_CHECK,
+        evaluation.check.name,
         evaluation.window.as_of.isoformat(),
         evaluation.mode,
         outcome.rows_read,

@@ -6,6 +6,7 @@ The last task of the DAG sends it, not a callback: a callback is lost when a wor
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -13,16 +14,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from include.orchestration.airflow_errors import REFUSED
-from include.orchestration.sync_failures_run import facts_of
+from include.orchestration.check_tasks import facts_of
 from include.sync_health.routing import CHANNEL_KINDS, address_of, kind_of
 
 log = logging.getLogger("servicetitan.failure_notice")
 
 FAILED_STATES = frozenset({"failed", "upstream_failed"})
 EVALUATE = "evaluate"
+SENDING = ("due_", "drain_")
 
 OUTAGE_VARIABLE = "servicetitan_monitor_outage"
-"""The Airflow Variable that holds the run which told of an outage that still lasts."""
+"""The Airflow Variable of an outage that was told and lasts, as JSON: each DAG that told with its run; null for a DAG that
+has evaluated since, so that its next failure is another outage."""
 
 
 def conclude_run(context: Any) -> None:
@@ -49,13 +52,14 @@ def conclude_run(context: Any) -> None:
             _tell_once(context, state=str(evaluate_state))
         raise AirflowFailException(f"the evaluation ended as {evaluate_state}: see the log of the task {EVALUATE}")
     if not is_backfill:
-        _forget_outage()
+        _note_success(ti.dag_id)
     blind = (ti.xcom_pull(task_ids=EVALUATE) or {}).get("blind")
     if blind:
         raise AirflowFailException(f"the source could not be seen, or not all of it ({blind}): see the task {EVALUATE}")
-    undelivered = sorted(name for name, state in states.items() if state in FAILED_STATES)
-    if undelivered:
-        raise AirflowFailException(f"failed: {', '.join(undelivered)}; what they had to send stays due")
+    failed = sorted(name for name, state in states.items() if state in FAILED_STATES)
+    if failed:
+        stays = "; what had to be sent stays due" if any(name.startswith(SENDING) for name in failed) else ""
+        raise AirflowFailException(f"failed: {', '.join(failed)}: see their logs{stays}")
 
 
 def failure_channel() -> str | None:
@@ -78,21 +82,52 @@ def _states(ti: Any, *, dag_id: str, run_id: str) -> Mapping[str, str]:
 
 
 def _tell_once(context: Any, *, state: str) -> None:
-    """Tell the failure channel unless this outage was told already; an outage counts as told only when it was."""
+    """
+    Tell the failure channel unless this outage was told already; an outage counts as told only when it was.
+
+    Several DAGs fail by one cause, mostly (our database, the policy file): while the failure of one lasts, that of
+    another is not told. It is, at its next failure, should it outlive the first; and a DAG that has evaluated in between
+    fails by another cause.
+    """
     from airflow.sdk import Variable
 
-    told = Variable.get(OUTAGE_VARIABLE, default=None)
-    if told:
-        log.warning("the evaluation failed; %s was told of this outage by run %s", failure_channel(), told)
+    dag_id, outage = context["ti"].dag_id, _outage()
+    if outage and outage.get(dag_id, "") is not None:
+        log.warning("the evaluation failed; %s was told of this outage: %s", failure_channel(), dict(outage))
     elif _tell(context, state=state):
-        Variable.set(OUTAGE_VARIABLE, context["dag_run"].run_id, description="told of the monitor's own failure")
+        Variable.set(
+            OUTAGE_VARIABLE,
+            json.dumps({**outage, dag_id: context["dag_run"].run_id}),
+            description="told of the monitor's own failure",
+        )
 
 
-def _forget_outage() -> None:
+def _note_success(dag_id: str) -> None:
+    """Remember that this DAG evaluates; the outage is over once every DAG that told of it does."""
     from airflow.sdk import Variable
 
-    if Variable.get(OUTAGE_VARIABLE, default=None):
+    before = _outage()
+    if not before:
+        return
+    outage = {**before, dag_id: None}
+    if not any(outage.values()):
         Variable.delete(OUTAGE_VARIABLE)
+    elif outage != before:
+        Variable.set(OUTAGE_VARIABLE, json.dumps(outage), description="told of the monitor's own failure")
+
+
+def _outage() -> Mapping[str, str | None]:
+    """Return the outage that lasts, as `OUTAGE_VARIABLE` has it; empty when there is none."""
+    from airflow.sdk import Variable
+
+    stored = Variable.get(OUTAGE_VARIABLE, default=None)
+    if not stored:
+        return {}
+    try:
+        told = json.loads(stored)
+    except ValueError:
+        return {"servicetitan_sync_failures": str(stored)}  # as the first version wrote it
+    return {str(key): run and str(run) for key, run in told.items()} if isinstance(told, dict) else {}
 
 
 def _tell(context: Any, *, state: str) -> bool:

@@ -13,7 +13,14 @@ import pytest
 
 DAGS = Path(__file__).parents[2] / "dags"
 FILES = sorted(DAGS.glob("*.py"))
-TAGS = {"servicetitan", "monitoring", "alerts"}
+DAG_IDS = {
+    "servicetitan_sync_failures",
+    "servicetitan_credential_health",
+    "servicetitan_data_quality",
+    "servicetitan_housekeeping",
+}
+CHECKING = sorted(DAG_IDS - {"servicetitan_housekeeping"})
+TAGS = {"servicetitan", "monitoring", "alerts", "quality", "housekeeping"}
 HEAVY = ("pandas", "numpy", "psycopg", "psycopg2", "asyncpg", "pyarrow", "hypothesis")
 
 LOAD = """
@@ -37,7 +44,7 @@ def dags(airflow_metadata: Path) -> dict[str, Any]:
 
 def test_the_expected_dags_are_there_each_named_after_its_file(dags: dict[str, Any]) -> None:
     """One file, one DAG."""
-    assert set(dags) == {path.stem for path in FILES} == {"servicetitan_sync_failures"}
+    assert set(dags) == {path.stem for path in FILES} == DAG_IDS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -80,21 +87,31 @@ def test_params_have_forms(dags: dict[str, Any]) -> None:
         dag.params.validate()
 
 
-def test_the_default_params_leave_nothing_out(dags: dict[str, Any]) -> None:
+@pytest.mark.parametrize("dag_id", CHECKING)
+def test_the_default_params_leave_nothing_out(dags: dict[str, Any], dag_id: str) -> None:
     """A scheduled run judges every credential, at its interval's end, and may speak."""
-    from include.orchestration.sync_failures_run import filters_of
+    from include.orchestration.check_tasks import filters_of
 
-    params = dags["servicetitan_sync_failures"].params.dump()
+    params = dags[dag_id].params.dump()
 
     assert not filters_of(params).narrow
     assert (params["window_end"], params["notify"]) == (None, "auto")
 
 
-def test_the_15_minute_dag_has_windows_of_15_minutes(dags: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("dag_id", "expression"),
+    [
+        pytest.param("servicetitan_sync_failures", "*/15 * * * *", id="sync failures every 15 minutes"),
+        pytest.param("servicetitan_credential_health", "0 */6 * * *", id="credentials every 6 hours"),
+        pytest.param("servicetitan_data_quality", "0 */6 * * *", id="quality every 6 hours"),
+        pytest.param("servicetitan_housekeeping", "30 3 * * *", id="housekeeping once a day"),
+    ],
+)
+def test_schedules_have_windows(dags: dict[str, Any], dag_id: str, expression: str) -> None:
     """A bare cron string would give empty intervals."""
-    timetable = dags["servicetitan_sync_failures"].timetable
+    timetable = dags[dag_id].timetable
     assert type(timetable).__name__ == "CronDataIntervalTimetable"
-    assert timetable.expression == "*/15 * * * *"
+    assert timetable.expression == expression
 
 
 def test_a_run_that_hangs_still_reaches_its_last_task(dags: dict[str, Any]) -> None:
@@ -104,5 +121,25 @@ def test_a_run_that_hangs_still_reaches_its_last_task(dags: dict[str, Any]) -> N
             task.task_id: task.execution_timeout * (task.retries + 1) + task.retry_delay * task.retries
             for task in dag.tasks
         }
-        path = ["evaluate", "due_slack", "drain_slack", "conclude"]
+        checking = ["evaluate", "update_daily", "due_slack", "drain_slack", "conclude"]
+        path = [name for name in checking if name in longest] if dag.dag_id in CHECKING else list(longest)
         assert sum((longest[name] for name in path), timedelta(0)) < dag.dagrun_timeout
+
+
+def test_the_last_task_runs_after_all_others_whatever_became_of_them(dags: dict[str, Any]) -> None:
+    """It alone says how the run went."""
+    for dag in dags.values():
+        assert [task.task_id for task in dag.leaves] == ["conclude"]
+        last = dag.get_task("conclude")
+        assert last.trigger_rule == "all_done"
+        assert last.get_flat_relative_ids(upstream=True) == set(dag.task_ids) - {"conclude"}
+
+
+@pytest.mark.parametrize("dag_id", CHECKING)
+def test_messages_wait_for_the_evaluation_alone(dags: dict[str, Any], dag_id: str) -> None:
+    """And go out although it failed: earlier runs may have left some."""
+    for kind in ("slack", "email"):
+        due = dags[dag_id].get_task(f"due_{kind}")
+        assert due.upstream_task_ids == {"evaluate"}
+        assert due.trigger_rule == "all_done"
+        assert dags[dag_id].get_task(f"drain_{kind}").upstream_task_ids == {f"due_{kind}"}

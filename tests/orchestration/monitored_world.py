@@ -12,15 +12,21 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
+from include.orchestration.check_tasks import RunFacts, due_addresses, evaluate
 from include.orchestration.delivery import Drain, DrainResult, drain_channel
+from include.orchestration.evaluation import Evaluation, Outcome, evaluate_check
 from include.orchestration.operators import EmailDrainOperator, SlackDrainOperator
-from include.orchestration.sync_failures_run import RunFacts, due_addresses, evaluate
+from include.orchestration.policy_file import load_policy
+from include.orchestration.settings import configured_kinds
 from include.simulation.hub_plus import HubPlus, create_source
 from include.simulation.mail_server import MailServer
 from include.simulation.slack_server import SlackServer
+from include.sync_health.checks import EVERYTHING, SYNC_FAILURES, Check
+from include.sync_health.errors import SourceError
+from include.sync_health.windows import RunMode, Window
 from include.warehouse.migration import upgrade
 
 NOON = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -72,12 +78,14 @@ class MonitoredWorld:
     mail: MailServer
     overlay: Path
     credential: int
+    environment: pytest.MonkeyPatch
     waits: list[float] = field(default_factory=list)
 
     def tick(
         self,
         as_of: datetime,
         *,
+        check: Check = SYNC_FAILURES,
         late: timedelta = timedelta(minutes=1),
         is_backfill: bool = False,
         last_try: bool = True,
@@ -86,12 +94,28 @@ class MonitoredWorld:
         """Evaluate the scheduled window that ends at ``as_of``, ``late`` after its end."""
         facts = RunFacts(
             params=params,
-            interval=(as_of - TICK, as_of),
+            interval=(as_of - check.every, as_of),
             run_after=as_of,
             is_backfill=is_backfill,
             last_try=last_try,
         )
-        return evaluate(facts, now=as_of + late)
+        return evaluate(facts, check=check, now=as_of + late)
+
+    def adopt_baseline(self, as_of: datetime, *, source: SourceError | None = None) -> Outcome:
+        """Judge everything as what was broken before anybody watched; ``source``: why it cannot be connected to."""
+        return evaluate_check(
+            Evaluation(
+                check=EVERYTHING,
+                source_conninfo=source or self.source_dsn,
+                monitoring_conninfo=self.monitoring_dsn,
+                policy=load_policy(overlay=self.overlay).policy,
+                window=Window(start=as_of - EVERYTHING.every, as_of=as_of),
+                mode=RunMode.LIVE,
+                configured=configured_kinds(),
+                now=as_of,
+                as_baseline=True,
+            )
+        )
 
     def drain(self, now: datetime, *, owner: str = "worker-1") -> list[DrainResult]:
         """Drain every channel that has something due, as the DAG's tasks do."""
@@ -138,6 +162,11 @@ class MonitoredWorld:
         """Add one completed run."""
         self.hub.add_run(credential, started_at=at - timedelta(minutes=1), completed_at=at, records=(10, 10, 0))
 
+    def as_role(self, user: str, password: str) -> None:
+        """Let the monitor read the source as another role from now on."""
+        parts = conninfo_to_dict(self.source_dsn) | {"user": user, "password": password}
+        self.environment.setenv("AIRFLOW_CONN_HUB_PLUS_DB", connection_of(make_conninfo(**parts)))
+
     def slack_texts(self) -> list[str]:
         """The top-level texts that Slack accepted, oldest first."""
         return [message.text for message in self.slack.messages]
@@ -177,6 +206,7 @@ def monitored_world(
             mail=mail,
             overlay=overlay,
             credential=credential,
+            environment=monkeypatch,
         )
         world.succeed(credential, at=NOON - timedelta(hours=3))
         yield world

@@ -227,6 +227,7 @@ def test_retry_after_of_nothing_is_no_busy_loop(world: MonitoredWorld) -> None:
 
 def test_an_episode_that_was_never_told_and_is_followed_by_another_is_left_out(world: MonitoredWorld) -> None:
     """Slack was away; what it hears is the episode that is open."""
+    world.overlay.write_text(world.overlay.read_text() + "inhibition: false\n")
     world.slack.fail_next(status=500)
     world.fail_three_times(world.credential, before=NOON + 15 * MINUTE)
     world.tick(NOON + 15 * MINUTE)

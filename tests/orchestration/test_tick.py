@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from include.orchestration.sync_failures_run import RunFacts, due_addresses
-from tests.orchestration.monitored_world import NOON, TICK, MonitoredWorld, monitored_world
+from include.orchestration.check_tasks import RunFacts, due_addresses
+from tests.orchestration.monitored_world import NOON, OVERLAY, TICK, MonitoredWorld, monitored_world
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
@@ -30,33 +29,51 @@ def test_one_message_when_it_breaks_none_in_between_one_when_it_recovers(world: 
     assert world.slack_texts() == []
 
     world.fail_three_times(world.credential, before=NOON + TICK)
-    world.tick_and_drain(NOON + TICK)
-    assert len(world.slack_texts()) == len(world.subjects()) == 2  # three in an hour are also three in a row
-    assert "has failed 3 times in the last hour" in " ".join(world.slack_texts())
+    outcome = world.tick_and_drain(NOON + TICK)
+    assert len(world.slack_texts()) == len(world.subjects()) == 1
+    assert "has failed 3 times in the last hour" in world.slack_texts()[0]
+    # Three in an hour are also three in a row: an alert of its own, which the first one explains.
+    assert (outcome["opened"], outcome["not_sent"]) == (2, {"inhibited": 2})
 
     world.tick_and_drain(NOON + 2 * TICK)
-    assert len(world.slack_texts()) == len(world.subjects()) == 2
+    assert len(world.slack_texts()) == len(world.subjects()) == 1
 
     world.succeed(world.credential, at=NOON + 4 * TICK + 30 * MINUTE)
     outcome = world.tick_and_drain(NOON + 4 * TICK + 45 * MINUTE)
-    assert outcome["closed"] == 2
-    assert len(world.slack_texts()) == len(world.subjects()) == 4
+    assert (outcome["closed"], outcome["not_sent"]) == (2, {"never_told": 2})
+    assert len(world.slack_texts()) == len(world.subjects()) == 2
+    assert "Recovered" in world.slack_texts()[1]
+    assert "in the last hour" in world.slack_texts()[1]
 
     world.tick_and_drain(NOON + 8 * TICK)
-    assert len(world.slack_texts()) == len(world.subjects()) == 4
+    assert len(world.slack_texts()) == len(world.subjects()) == 2
 
 
 def test_what_still_fails_is_repeated_after_the_policys_interval(world: MonitoredWorld) -> None:
-    """High severity after 12 hours and again after 24; by then it is twelve in a row as well, which is high too."""
+    """High severity every 12 hours; the failures in a row, once the cause that hid them is older than a day."""
     world.fail_three_times(world.credential, before=NOON)
     world.tick_and_drain(NOON)
     said = []
-    for hours in (6, 11, 12, 18, 24):
+    for hours in (6, 11, 12, 18, 24, 30, 36, 42):
         world.fail_three_times(world.credential, before=NOON + hours * HOUR)
         world.tick_and_drain(NOON + hours * HOUR)
         said.append(len(world.slack_texts()))
 
-    assert said == [2, 2, 4, 4, 6]
+    assert said == [1, 1, 2, 2, 3, 4, 5, 6]
+    assert ["in a row" in text for text in world.slack_texts()] == [False, False, False, True, False, True]
+
+
+def test_without_inhibition_each_rule_speaks_for_itself(world: MonitoredWorld) -> None:
+    """Of the opening and of the close."""
+    world.overlay.write_text(world.overlay.read_text() + "inhibition: false\n")
+    world.fail_three_times(world.credential, before=NOON)
+    assert world.tick_and_drain(NOON)["not_sent"] == {}
+    assert sorted("in a row" in text for text in world.slack_texts()) == [False, True]
+    assert len(world.subjects()) == 2
+
+    world.succeed(world.credential, at=NOON + HOUR)
+    world.tick_and_drain(NOON + HOUR + TICK)
+    assert len(world.slack_texts()) == len(world.subjects()) == 4
 
 
 def test_a_retried_tick_changes_nothing(world: MonitoredWorld) -> None:
@@ -69,7 +86,9 @@ def test_a_retried_tick_changes_nothing(world: MonitoredWorld) -> None:
 
     assert first["run_id"] == again["run_id"]
     assert (first["opened"], again["opened"]) == (2, 0)
-    assert len(world.slack_texts()) == len(world.subjects()) == 2
+    assert (first["deliveries"], again["deliveries"]) == (2, 0)
+    assert len(world.slack_texts()) == len(world.subjects()) == 1
+    assert len(world.rows("SELECT * FROM monitoring.delivery")) == 4  # of two alerts in two channels, one is sent
     assert len(world.rows("SELECT * FROM monitoring.check_run")) == 1
 
 
@@ -111,7 +130,7 @@ def test_a_late_run_within_the_horizon_still_alerts_and_says_that_it_is_late(wor
     world.drain(NOON + 2 * HOUR)
 
     assert outcome["mode"] == "live"
-    assert len(world.slack_texts()) == 2
+    assert len(world.slack_texts()) == 1
     blocks = str([message.blocks for message in world.slack.messages])
     assert "late" in blocks.lower()
 
@@ -134,15 +153,16 @@ def test_a_filtered_run_moves_only_what_it_judged(world: MonitoredWorld) -> None
     for credential in (world.credential, other):
         world.fail_three_times(credential, before=NOON)
     world.tick_and_drain(NOON)
-    assert len(world.slack_texts()) == 4
+    assert len(world.slack_texts()) == 2  # one of each credential
     for credential in (world.credential, other):
         world.succeed(credential, at=NOON + HOUR)
 
     filtered = world.tick_and_drain(NOON + HOUR + TICK, credential=str(world.credential))
     assert filtered["closed"] == 2
+    assert ["Acme Heating" in text for text in world.slack_texts()[2:]] == [True]
     full = world.tick_and_drain(NOON + HOUR + 2 * TICK)
     assert full["closed"] == 2
-    assert len(world.slack_texts()) == 8
+    assert ["Best Plumbing" in text for text in world.slack_texts()[3:]] == [True]
 
 
 def test_notify_never_keeps_quiet_and_loses_nothing(world: MonitoredWorld) -> None:
@@ -152,23 +172,27 @@ def test_notify_never_keeps_quiet_and_loses_nothing(world: MonitoredWorld) -> No
     assert outcome["not_sent"] == {"notify_never": 4}
     assert world.slack_texts() == []
 
-    world.tick_and_drain(NOON + TICK)
-    assert len(world.slack_texts()) == 2
+    assert world.tick_and_drain(NOON + TICK)["not_sent"] == {"inhibited": 2}
+    assert len(world.slack_texts()) == len(world.subjects()) == 1
 
 
 def test_a_rule_that_is_switched_off_closes_its_alerts_and_says_why(world: MonitoredWorld) -> None:
-    """Nobody is left with an alert that never ends."""
+    """Nobody is left with an alert that never ends, nor without the one that it hid."""
     world.fail_three_times(world.credential, before=NOON)
     world.tick_and_drain(NOON)
-    world.overlay.write_text(world.overlay.read_text() + "  consecutive_failures: {mode: off}\n")
+    world.overlay.write_text(OVERLAY.replace("{keep_firing_for: 0s}", "{mode: off}"))
     world.tick_and_drain(NOON + TICK)
 
     rows = world.rows("SELECT rule, state, close_reason FROM monitoring.alert ORDER BY rule")
     assert [(row["rule"], row["state"], row["close_reason"]) for row in rows] == [
-        ("consecutive_failures", "inactive", "rule_changed"),
-        ("sync_failures", "firing", None),
+        ("consecutive_failures", "firing", None),
+        ("sync_failures", "inactive", "rule_changed"),
     ]
     assert len(world.slack_texts()) == 3
+    told = world.rows("SELECT reason FROM monitoring.delivery WHERE status = 'sent' AND channel LIKE 'slack:%%'")
+    assert sorted(row["reason"] for row in told) == ["closed", "first", "first"]
+    closed = [message for message in world.slack.messages if "rule changed" in message.text]
+    assert ["the rule is off" in str(message.blocks) for message in closed] == [True]
 
 
 def test_a_run_that_is_to_keep_quiet_drains_nothing_either(world: MonitoredWorld) -> None:
@@ -210,51 +234,6 @@ def test_a_deleted_run_closes_as_removed_not_as_recovered(world: MonitoredWorld)
     assert [row["close_reason"] for row in closed] == ["target_removed"]
 
 
-STEPS = [
-    "include.warehouse.alert_store.load_alerts",
-    "include.orchestration.evaluation.read_source",
-    "include.warehouse.alert_store.lock_alerts",
-    "include.orchestration.evaluation.judge_tick",
-    "include.orchestration.evaluation.step",
-    "include.orchestration.evaluation.decide",
-    "include.warehouse.snapshots.record_credential_changes",
-    "include.warehouse.alert_store.save_step",
-    "include.warehouse.check_runs.record_check_run",
-    "include.orchestration.evaluation._outcome",
-]
-"""What an evaluation goes through, in order; the last one runs after the commit."""
-
-
-class WorkerDied(BaseException):
-    """What no code of ours may catch."""
-
-
-@pytest.mark.parametrize("place", STEPS, ids=lambda place: place.rpartition(".")[2])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_crash_at_any_step_and_a_retry_lose_and_double_nothing(world: MonitoredWorld, place: str, when: str) -> None:
-    """The task dies just before or just after the step, and Airflow runs it again."""
-    world.fail_three_times(world.credential, before=NOON)
-    module, _, name = place.rpartition(".")
-    original = getattr(importlib.import_module(module), name)
-
-    def dying(*args: object, **options: object) -> None:
-        if when == "after":
-            original(*args, **options)
-        raise WorkerDied
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place, dying)
-        with pytest.raises(WorkerDied):
-            world.tick(NOON)
-    world.tick_and_drain(NOON)
-    world.tick_and_drain(NOON + TICK)
-
-    assert len(world.slack_texts()) == len(world.subjects()) == 2
-    assert len(world.rows("SELECT * FROM monitoring.check_run")) == 2
-    assert len(world.rows("SELECT * FROM monitoring.alert_event WHERE kind = 'opened'")) == 2
-    assert len(world.rows("SELECT * FROM monitoring.credential_snapshot")) == 1
-
-
 def test_what_is_stored_holds_no_secret(world: MonitoredWorld) -> None:
     """Neither one from an error message nor one from the credentials table."""
     token = "xoxb-123456789012-abcdefABCDEF123456"
@@ -268,7 +247,8 @@ def test_what_is_stored_holds_no_secret(world: MonitoredWorld) -> None:
 
 
 def test_a_storm_is_one_message_per_channel(world: MonitoredWorld) -> None:
-    """Twenty-one credentials break in one tick, and recover in one."""
+    """Twenty-five credentials break in one tick, for reasons of their own, and recover in one."""
+    world.overlay.write_text(world.overlay.read_text() + "  platform_outage: {mode: off}\n")
     company = world.hub.add_company("Best Plumbing")
     many = [
         int(world.hub.add_credential(company if number == 0 else world.hub.add_company(f"Company {number}")))
@@ -276,10 +256,34 @@ def test_a_storm_is_one_message_per_channel(world: MonitoredWorld) -> None:
     ]
     for credential in many:
         world.fail_three_times(credential, before=NOON)
-    world.tick_and_drain(NOON)
+    outcome = world.tick_and_drain(NOON)
+    assert (outcome["opened"], outcome["not_sent"]) == (50, {"inhibited": 50})
     assert len(world.slack_texts()) == len(world.subjects()) == 1
+    assert "25" in world.slack_texts()[0]
 
     for credential in many:
         world.succeed(credential, at=NOON + HOUR)
     world.tick_and_drain(NOON + HOUR + TICK)
     assert len(world.slack_texts()) == len(world.subjects()) == 2
+    assert "25" in world.slack_texts()[1]
+
+
+def test_an_outage_is_one_message_and_so_is_its_end(world: MonitoredWorld) -> None:
+    """Everyone fails with one error: the platform is named, not its customers; whoever still fails after it is."""
+    many = [int(world.hub.add_credential(world.hub.add_company(f"Company {number}"))) for number in range(5)]
+    for credential in many:
+        world.fail_three_times(credential, before=NOON, error="HTTP 503 Service Unavailable")
+    outcome = world.tick_and_drain(NOON)
+    assert outcome["opened"] == 11
+    assert len(world.slack_texts()) == len(world.subjects()) == 1
+    assert "Platform" in world.slack_texts()[0]
+
+    for credential in many[1:]:
+        world.succeed(credential, at=NOON + HOUR)
+    world.fail_three_times(many[0], before=NOON + HOUR + TICK, error="HTTP 503 Service Unavailable")
+    for ticks in (5, 6, 7, 8):
+        world.tick_and_drain(NOON + ticks * TICK)
+    ended, left = world.slack_texts()[1:]
+    assert "Recovered" in ended
+    assert "Company 0" in left
+    assert len(world.subjects()) == 3
