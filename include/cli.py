@@ -29,7 +29,7 @@ EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 130, 141  # as a shell tells it: 128 + SIGI
 
 COMMANDS = {
     "migrate": "create or raise the monitoring schema",
-    "policy": "show the effective policy, or check a file",
+    "policy": "show the effective policy, check a file, or adopt what is broken already",
     "check": "evaluate the rules now or at a moment, without writing or telling",
     "doctor": "check connections, rights, schema, time zone, Slack and mail",
     "test-alert": "send a test message to every channel",

@@ -7,20 +7,29 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.sync_health.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from include.orchestration.check_reading import Memory, RunFilters
     from include.sync_health.observations import Observation
+    from include.sync_health.policy import Policy
 
 CHECKS = {
+    "platform-outage": "platform_outage",
+    "no-syncs": "no_syncs",
+    "token-expiry": "token_expiry",
+    "connection-errors": "connection_error",
     "sync-failures": "sync_failures",
     "consecutive-failures": "consecutive_failures",
     "stuck-syncs": "stuck_sync",
+    "stale-syncs": "stale_sync",
+    "data-quality": "data_quality",
 }
-"""The checks by their name in the shell, and the rule that each evaluates."""
+"""The checks by their name in the shell, and the rule of `include.sync_health.checks.RULES` that each evaluates."""
 
 SHOWN = frozenset({Verdict.BREACH, Verdict.BAND, Verdict.ERROR})
 """The verdicts that are printed without ``--all``."""
@@ -32,8 +41,8 @@ def add_parser(subparsers: Any) -> None:
         "check",
         help="evaluate the rules now or at a moment, without writing or telling",
         description="Evaluate rules against the Hub Plus database (connection hub_plus_db). Nothing is written and "
-        "nobody is told; the monitoring schema is not needed. Exit code 0: nothing breaches; 1: something does; "
-        "2: it could not be told.",
+        "nobody is told. The monitoring schema is not needed; where there is one, what it remembers of the credentials "
+        "is used. Exit code 0: nothing breaches; 1: something does; 2: it could not be told.",
     )
     parser.add_argument("check", choices=[*CHECKS, "all"], help="the check, or all of them")
     parser.add_argument("--as-of", metavar="T", help="judge at this instant, ISO 8601 with an offset (default: now)")
@@ -49,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     Evaluate and print.
 
     With ``--json``: ``{"as_of", "checks": {name: {"window": [from, to], "rows_read", "ms"}}, "observations": [...]}``.
+    ``rows_read`` and ``ms`` are those of the one read and judgement that all checks share; the window of what is judged
+    at the instant itself has no length.
 
     Returns:
         0: nothing breaches; 1: something does; 2: the source cannot be trusted, which wins over 1.
@@ -56,12 +67,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         MonitorError: the policy, an argument or the source is wrong.
     """
+    from include.orchestration.check_reading import read_for
+    from include.orchestration.check_tasks import filters_of
     from include.orchestration.settings import policy_in_force, postgres_conninfo
-    from include.orchestration.sync_failures_run import filters_of
-    from include.orchestration.tick_source import read_source
+    from include.sync_health.checks import CREDENTIAL_RULES, EVERYTHING
     from include.sync_health.errors import RequestError
-    from include.sync_health.judgement import SYNC_FAILURES_CHECK, TickInput, judge_tick
-    from include.sync_health.policy import RuleMode
+    from include.sync_health.judgement import TickInput, judge_tick
     from include.sync_health.redaction import clean
     from include.sync_health.visibility import clock_blindness
     from include.sync_health.windows import CLOCK_SKEW, parse_instant
@@ -72,19 +83,25 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError(f"--as-of {as_of.isoformat()} lies in the future; it is now {now.isoformat()}")
     policy = policy_in_force().loaded.policy
     filters = filters_of({"credential": args.credential, "environment": args.environment})
-    wanted = [CHECKS[args.check]] if args.check != "all" else list(CHECKS.values())
-    off = [rule for rule in wanted if policy.rules.named(rule).mode is RuleMode.OFF]
-    rules = [rule for rule in wanted if rule not in off]
-    if not rules:
-        raise RequestError(f"the policy has switched off {', '.join(off)}; there is nothing to check")
-    for rule in off:
-        print(f"note: the policy has switched off {rule}: it is not checked", file=sys.stderr)
+    rules, notes = _rules_of(args.check, policy=policy, filters=filters)
+    # Whether the source's rhythm can be trusted, which `no_syncs` reads a week for, is asked whatever is checked.
+    check = replace(EVERYTHING, rules=tuple(rule for rule in EVERYTHING.rules if rule in {*rules, "no_syncs"}))
     began = time.monotonic()
-    read, credentials = read_source(
-        postgres_conninfo(policy.source.connection), policy=policy, as_of=as_of, filters=filters
+    memory, forgetful = _memory(policy, as_of=as_of)
+    if forgetful and set(rules) & set(CREDENTIAL_RULES):
+        notes.append(forgetful)
+    found = read_for(
+        check,
+        postgres_conninfo(policy.source.connection),
+        policy=policy,
+        as_of=as_of,
+        now=now,
+        filters=filters,
+        memory=memory,
     )
+    read = found.read
     doubt = clock_blindness(
-        check=SYNC_FAILURES_CHECK,
+        check=check.name,
         newest_started_at=read.newest_started_at,
         timezone=policy.source.timezone,
         now=now,
@@ -92,34 +109,35 @@ def run(args: argparse.Namespace) -> int:
     judgement = judge_tick(
         TickInput(
             runs=read.runs,
-            credentials=credentials,
+            credentials=found.facts,
             as_of=as_of,
+            check=check,
+            before=memory.before,
             blindness=[doubt] if doubt else [],
             scope=filters.admits if filters.narrow else None,
+            whole_environments=filters.whole_environments,
         ),
         policy=policy,
         rules=rules,
     )
     observations = judgement.observations
     ms = round((time.monotonic() - began) * 1000, 1)
-    windows = {
-        name: [(as_of - _length(rule, policy)).isoformat(), as_of.isoformat()]
-        for name, rule in CHECKS.items()
-        if rule in rules
-    }
     shown = [each for each in observations if args.all or each.verdict in SHOWN]
     if args.json:
+        counts = {"rows_read": read.rows_read, "ms": ms}
         answer = {
             "as_of": as_of.isoformat(),
             "checks": {
-                name: {"window": window, "rows_read": read.rows_read, "ms": ms} for name, window in windows.items()
+                name: {"window": [(as_of - _length(rule, policy)).isoformat(), as_of.isoformat()], **counts}
+                for name, rule in CHECKS.items()
+                if rule in rules
             },
             "observations": [as_json(each) for each in shown],
         }
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         _print_lines(shown, judged=len(observations), rows_read=read.rows_read, ms=ms)
-    for note in read.notes:
+    for note in (*notes, *read.notes):
         print(f"note: {note}", file=sys.stderr)
     for each in judgement.blindness:
         print(f"cannot tell: {clean(each.detail, limit=500)}", file=sys.stderr)
@@ -163,7 +181,63 @@ def _print_lines(shown: Sequence[Observation], *, judged: int, rows_read: int, m
     print(f"{breaching} breach, {judged} judged, {rows_read} rows read in {ms:.0f} ms")
 
 
-def _length(rule: str, policy: Any) -> Any:
-    if rule == "stuck_sync":
-        return policy.source.open_lookback
-    return policy.rules.named(rule).window
+def _rules_of(named: str, *, policy: Policy, filters: RunFilters) -> tuple[list[str], list[str]]:
+    """
+    Return the rules to judge, and notes on those that were asked for and are not judged.
+
+    Raises:
+        RequestError: none is left.
+    """
+    from include.sync_health.checks import PLATFORM_RULES
+    from include.sync_health.errors import RequestError
+    from include.sync_health.policy import RuleMode
+
+    wanted = list(CHECKS.values()) if named == "all" else [CHECKS[named]]
+    off = [rule for rule in wanted if policy.rules.named(rule).mode is RuleMode.OFF]
+    partial = [rule for rule in wanted if rule in PLATFORM_RULES and rule not in off and not filters.whole_environments]
+    rules = [rule for rule in wanted if rule not in off and rule not in partial]
+    notes = []
+    if off:
+        notes.append(f"the policy has switched off {', '.join(off)}")
+    if partial:
+        notes.append(f"{' and '.join(partial)} can only be told of all credentials of an environment")
+    if not rules:
+        raise RequestError(f"{'; '.join(notes)}; there is nothing to check")
+    return rules, [f"{note}: not checked" for note in notes]
+
+
+def _memory(policy: Policy, *, as_of: datetime) -> tuple[Memory, str | None]:
+    """
+    Return what our own tables remember, and None; nothing, and a note why, where they cannot be read.
+
+    Open runs are sought in the source all the same, so that the shell sees what a gap in that memory would hide.
+    """
+    from include.orchestration.check_reading import Memory, recall
+    from include.orchestration.settings import postgres_conninfo
+    from include.sync_health.errors import MonitorError
+    from include.warehouse.migration import require_current
+    from include.warehouse.monitoring_session import connect
+
+    try:
+        with connect(postgres_conninfo(policy.storage_connection)) as conn:
+            require_current(conn)
+            return replace(recall(conn, policy=policy, as_of=as_of), open_sync_ids=None), None
+    except MonitorError as error:
+        reason = " ".join(str(error).split())
+        return Memory(), f"nothing is remembered of the credentials, only the source's own columns speak: {reason}"
+
+
+def _length(rule: str, policy: Policy) -> timedelta:
+    """Return how far back a rule looks."""
+    rules = policy.rules
+    match rule:
+        case "stuck_sync":
+            return policy.source.open_lookback
+        case "no_syncs":
+            return rules.no_syncs.silent_for
+        case "stale_sync":
+            return rules.stale_sync.stale_after
+        case "token_expiry" | "connection_error":
+            return timedelta(0)
+    length: timedelta = getattr(rules, rule).window
+    return length

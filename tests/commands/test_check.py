@@ -11,10 +11,12 @@ import psycopg
 import pytest
 
 from include.cli import main
+from include.commands.check import CHECKS
+from include.sync_health.checks import RULES
 from tests.orchestration.monitored_world import NOON, MonitoredWorld, monitored_world
 
 AT_NOON = ["--as-of", NOON.isoformat()]
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 @pytest.fixture
@@ -74,12 +76,94 @@ def test_all_verdicts_are_printed_when_asked_for(world: MonitoredWorld, capsys: 
     assert [each["verdict"] for each in json.loads(capsys.readouterr().out)["observations"]] == ["clear"]
 
 
+def break_everything(world: MonitoredWorld, *, now: datetime) -> None:
+    """Make every rule breach now: the world's own credential has completed nothing for months."""
+    hub = world.hub
+    for number in (1, 2, 3):
+        failing = int(hub.add_credential(hub.add_company(f"Failing {number}")))
+        world.fail_three_times(failing, before=now)
+    hub.add_credential(hub.add_company("Expiring"), token_expires_at=now + timedelta(days=3))
+    hub.add_credential(hub.add_company("Refused"), connection_status="error", updated_at=now - HOUR)
+    hub.add_run(world.credential, status="running", started_at=now - 3 * HOUR)
+    bad = int(hub.add_credential(hub.add_company("Losing records")))
+    hub.add_run(bad, started_at=now - HOUR, completed_at=now - 50 * MINUTE, records=(100, 70, 30))
+    sandbox = int(hub.add_credential(hub.add_company("Sandbox"), environment="integration"))
+    for hours in range(3, 28):
+        world.succeed(sandbox, at=now - hours * HOUR)
+    with world.overlay.open("a") as overlay:
+        overlay.write("  no_syncs: {environments: [integration]}\n")
+
+
+def test_every_check_tells_its_own_rule(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of the nine by its name in the shell, and all of them together."""
+    break_everything(world, now=datetime.now(UTC))
+    told: dict[str, set[str]] = {}
+    for name in (*CHECKS, "all"):
+        assert main(["check", name, "--json"]) == 1
+        answer = json.loads(capsys.readouterr().out)
+        assert list(answer["checks"]) == (list(CHECKS) if name == "all" else [name])
+        told[name] = {each["type"] for each in answer["observations"] if each["verdict"] == "breach"}
+
+    assert told == {
+        **{name: {f"servicetitan_{rule}"} for name, rule in CHECKS.items()},
+        "all": {f"servicetitan_{rule}" for rule in RULES},
+    }
+
+
+def test_what_our_own_tables_remember_is_used_where_they_are_there(
+    make_database: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A token that was once seen to last for weeks is no short-lived one, although its row no longer says so."""
+    now = datetime.now(UTC)
+    with monitored_world(make_database, monkeypatch, tmp_path) as world:
+        world.hub.set_token(world.credential, expires_at=now + timedelta(days=20), at=now - timedelta(days=10))
+        world.tick(now - timedelta(days=10))
+        world.hub.set_token(world.credential, expires_at=now - HOUR, at=now - 2 * HOUR)
+
+        assert main(["check", "token-expiry"]) == 1
+        assert "nothing is remembered" not in capsys.readouterr().err
+
+        monkeypatch.delenv("AIRFLOW_CONN_MONITORING_DB")
+        assert main(["check", "token-expiry"]) == 0
+        assert "note: nothing is remembered of the credentials" in capsys.readouterr().err
+
+
+def test_what_cannot_be_told_of_some_credentials_is_left_out(
+    world: MonitoredWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rules over a whole environment."""
+    assert main(["check", "all", *AT_NOON, "--credential", str(world.credential), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert {"platform-outage", "no-syncs"}.isdisjoint(json.loads(out)["checks"])
+    assert "platform_outage and no_syncs can only be told of all credentials of an environment" in err
+
+    assert main(["check", "no-syncs", *AT_NOON, "--environment", "production", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["checks"]) == ["no-syncs"]
+
+
+def test_a_rule_that_is_off_is_not_checked(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of all, it is left out with a note; by itself, there is nothing to do."""
+    with world.overlay.open("a") as overlay:
+        overlay.write("  stale_sync: {mode: off}\n")
+
+    assert main(["check", "all", *AT_NOON]) == 0
+    assert "the policy has switched off stale_sync: not checked" in capsys.readouterr().err
+    assert main(["check", "stale-syncs", *AT_NOON]) == 2
+    assert "there is nothing to check" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         pytest.param(["check", "all", "--as-of", "noon"], "is no instant", id="no instant"),
         pytest.param(["check", "all", "--as-of", "2099-01-01T00:00:00Z"], "in the future", id="the future"),
         pytest.param(["check", "all", "--credential", "99"], "is not among the 1 credentials", id="no such credential"),
+        pytest.param(
+            ["check", "no-syncs", "--credential", "1"], "can only be told of all credentials", id="a part of the whole"
+        ),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_2(
