@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from include.sync_health.alerts import Alert
 from include.sync_health.checks import CREDENTIAL_RULES, SYNC_FAILURES, Check
-from include.sync_health.errors import RequestError
-from include.sync_health.frames import ENVIRONMENTS
+from include.sync_health.errors import RequestError, SourceError
+from include.sync_health.frames import COUNT_COLUMNS, ENVIRONMENTS
 from include.sync_health.policy import Policy
 from include.sync_health.subjects import Subject
-from include.sync_health.visibility import WEEK, EarlierSight
+from include.sync_health.visibility import WEEK, WRONG_TIME_ZONE, EarlierSight
 
 if TYPE_CHECKING:
     import pandas as pd
     import psycopg
 
     from include.warehouse.source_reader import RunsRead, SourceReader
+
+INSTANT = timedelta(microseconds=1)
+
+log = logging.getLogger("servicetitan.check_reading")
 
 PRESENT = timedelta(minutes=30)
 """How long ago an ``as_of`` may lie for the source's columns without a past to be taken for those of that moment."""
@@ -113,7 +118,7 @@ def recall(
     Raises:
         StorageError: the schema is missing or the database unreachable.
     """
-    from include.warehouse.check_runs import last_seen_run, newest_start_seen
+    from include.warehouse.check_runs import last_seen_run
     from include.warehouse.snapshots import credential_memory
 
     last_seen = last_seen_run(conn, check=SYNC_FAILURES.name)
@@ -129,9 +134,34 @@ def recall(
         open_sync_ids = sorted({*last_seen.open_sync_ids, *stuck})
     return Memory(
         open_sync_ids=open_sync_ids,
-        before=newest_start_seen(conn, check=SYNC_FAILURES.name, before=as_of),
+        before=_earlier_sight(conn, policy=policy, as_of=as_of, alerts=alerts),
         credentials=credential_memory(conn, as_of=as_of),
     )
+
+
+def _earlier_sight(
+    conn: psycopg.Connection[Any], *, policy: Policy, as_of: datetime, alerts: Mapping[str, Alert]
+) -> EarlierSight | None:
+    """
+    Return what to compare the source's newest start with, to tell a lag of its stamps from a silence.
+
+    The sight of the tick before, also for a run by hand minutes after one: too little may have happened since. While the
+    time zone is in doubt already, that of ``no_syncs.silent_for`` ago, since rows need not come in every quarter of an
+    hour; and until so much time has passed nobody can tell, so that the doubt stands.
+    """
+    from include.warehouse.check_runs import newest_start_seen
+
+    in_doubt_since = [
+        alert.opened_at
+        for alert in alerts.values()
+        if alert.rule == "monitor_health" and alert.identity["cause"] == WRONG_TIME_ZONE and alert.opened_at is not None
+    ]
+    ago = SYNC_FAILURES.every
+    if in_doubt_since:
+        ago = policy.rules.no_syncs.silent_for
+        if as_of - min(in_doubt_since) < ago:
+            return None
+    return newest_start_seen(conn, check=SYNC_FAILURES.name, before=as_of - ago + INSTANT)
 
 
 def read_for(
@@ -147,6 +177,9 @@ def read_for(
 ) -> CheckRead:
     """
     Return what a check needs of the source: its rules' longest window of runs, and all credentials.
+
+    A column that only a look back needs (the record counts, where the 15-minute check wants to close what another check
+    opened) must not blind the check to what is its own: without it, what rests on it is not known.
 
     Args:
         check: the check.
@@ -165,18 +198,25 @@ def read_for(
     from include.sync_health.credential_facts import NO_MEMORY, credential_facts
     from include.warehouse.source_reader import SourceReader
 
-    needed = {*check.rules, *check.of_failing, *(alert.rule for alert in open_alerts if alert.rule in check.of_open)}
+    looked_back_at = {alert.rule for alert in open_alerts if alert.rule in check.of_open}
     with SourceReader.connect(conninfo, policy.source) as reader:
         credentials = reader.read_credentials()
         _require_subjects(credentials, filters=filters)
-        read = reader.read_runs(
-            finished_from=as_of - lookback_of(check, policy),
-            as_of=as_of,
-            remembered_open=memory.open_sync_ids,
-            credential_ids=filters.credential_ids or None,
-            environment=filters.environment,
-            with_counts="data_quality" in needed,
-        )
+
+        def read_runs(*, with_counts: bool) -> RunsRead:
+            return reader.read_runs(
+                finished_from=as_of - lookback_of(check, policy),
+                as_of=as_of,
+                remembered_open=memory.open_sync_ids,
+                credential_ids=filters.credential_ids or None,
+                environment=filters.environment,
+                with_counts=with_counts,
+            )
+
+        if "data_quality" in looked_back_at:
+            read = _with_counts_if_there(read_runs)
+        else:
+            read = read_runs(with_counts="data_quality" in check.rules)
         older = _older_successes(reader, read.runs, credentials, check=check, as_of=as_of, open_alerts=open_alerts)
     is_present = abs(now - as_of) <= PRESENT
     return CheckRead(
@@ -192,6 +232,18 @@ def read_for(
         ),
         is_present=is_present,
     )
+
+
+def _with_counts_if_there(read_runs: Callable[..., RunsRead]) -> RunsRead:
+    """Return the runs with their counts; with unknown ones where those columns, and they alone, cannot be read."""
+    try:
+        return read_runs(with_counts=True)
+    except SourceError as error:
+        if error.cause not in ("missing_column", "permission"):
+            raise
+        read = read_runs(with_counts=False)  # raises where it is another column
+        log.warning("open alerts of data_quality cannot be judged: %s", error)
+        return replace(read, runs=read.runs.assign(**dict.fromkeys(COUNT_COLUMNS, float("nan"))))
 
 
 def lookback_of(check: Check, policy: Policy) -> timedelta:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from include.sync_health.errors import RequestError
+from include.sync_health.errors import RequestError, SourceError
 from include.sync_health.policy import Policy
 from include.sync_health.windows import RunMode, Window, resolve_window, run_mode
 
@@ -200,6 +200,7 @@ def update_daily(facts: RunFacts, *, now: datetime | None = None) -> dict[str, A
     )
     storage = postgres_conninfo(storage_connection())
     policy = policy_in_force(storage_conninfo=storage, now=now).loaded.policy
+    _require_trusted_times(storage)
     mode = run_mode(
         as_of=window.as_of,
         now=now,
@@ -228,6 +229,25 @@ def late_syncs(monitoring_conninfo: str) -> tuple[str, ...]:
     with connect(monitoring_conninfo) as conn:
         last = last_seen_run(conn, check=LATE_DATA)
     return (last.open_sync_ids or ()) if last is not None else ()
+
+
+def _require_trusted_times(monitoring_conninfo: str) -> None:
+    """
+    Refuse while a check doubts the source's time zone: every row would count on another day's side of midnight.
+
+    Raises:
+        SourceError: ``wrong_time_zone``, in the words of the open alert.
+        StorageError: the schema is missing or the database unreachable.
+    """
+    from include.sync_health.visibility import WRONG_TIME_ZONE
+    from include.warehouse.alert_store import load_alerts
+    from include.warehouse.monitoring_session import connect
+
+    with connect(monitoring_conninfo) as conn:
+        for alert in load_alerts(conn).values():
+            is_doubt = alert.rule == "monitor_health" and alert.identity["cause"] == WRONG_TIME_ZONE
+            if is_doubt and alert.state.is_open:
+                raise SourceError(f"no day is restated: {alert.message}", cause=WRONG_TIME_ZONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +283,12 @@ def _read(
     with SourceReader.connect(conninfo, policy.source) as reader:
         oldest = reader.oldest_start()
         credentials = reader.read_credentials()
+        if credentials.empty:
+            raise SourceError(
+                "the credentials table has no rows, no day is restated; check that hub_plus_db points at the right "
+                "database and schema",
+                cause="no_rows",
+            )
         for first, last in _stretches(list(bounds)):
             start, end = bounds[first][0], bounds[last][1]
             read = reader.read_days(day_from=start, day_to=end, slack=slack, as_of=as_of)

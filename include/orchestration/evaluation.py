@@ -11,16 +11,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from include.orchestration.check_reading import CheckRead, Memory, RunFilters, read_for, recall
+from include.orchestration.check_reading import CheckRead, RunFilters, read_for, recall
 from include.sync_health.alerts import Alert, AlertEvent, AlertState, EventKind
 from include.sync_health.checks import SYNC_FAILURES, Check
 from include.sync_health.errors import PolicyError, RequestError, SourceError
-from include.sync_health.frames import COUNT_COLUMNS
 from include.sync_health.judgement import TickInput, judge_nothing, judge_tick
 from include.sync_health.lifecycle import StepResult, step
 from include.sync_health.notifications import Decision, decide, owes_a_close
@@ -29,11 +28,9 @@ from include.sync_health.own_health import judge_surroundings
 from include.sync_health.policy import Policy
 from include.sync_health.verdicts import Verdict
 from include.sync_health.visibility import (
-    WRONG_TIME_ZONE,
     Blindness,
     EarlierSight,
     clock_blindness,
-    doubted,
     newest_start,
 )
 from include.sync_health.windows import RunMode, Window
@@ -117,8 +114,8 @@ def evaluate_check(evaluation: Evaluation) -> Outcome:
     with connect(evaluation.monitoring_conninfo) as conn:
         require_current(conn)
         before = alert_store.load_alerts(conn)
-        memory = recall(conn, policy=policy, as_of=as_of, alerts=before)
-        sight = _earlier_sight(conn, evaluation, open_alerts=_judgeable(before, evaluation=evaluation))
+        open_alerts = _judgeable(before, evaluation=evaluation)
+        memory = recall(conn, policy=policy, as_of=as_of, alerts=open_alerts)
         conn.commit()
 
         read: CheckRead | None = None
@@ -126,8 +123,16 @@ def evaluate_check(evaluation: Evaluation) -> Outcome:
         try:
             if isinstance(evaluation.source_conninfo, SourceError):
                 raise evaluation.source_conninfo
-            open_alerts = list(_judgeable(before, evaluation=evaluation).values())
-            read = _read(evaluation, evaluation.source_conninfo, memory=memory, open_alerts=open_alerts)
+            read = read_for(
+                check,
+                evaluation.source_conninfo,
+                policy=policy,
+                as_of=as_of,
+                now=evaluation.now,
+                filters=evaluation.filters,
+                memory=memory,
+                open_alerts=list(open_alerts.values()),
+            )
             doubt = _clock_doubt(evaluation, newest_started_at=read.read.newest_started_at)
         except SourceError as error:
             if evaluation.as_baseline or (error.transient and not evaluation.last_try):
@@ -143,65 +148,7 @@ def evaluate_check(evaluation: Evaluation) -> Outcome:
             log.exception("the source could not be read")
             detail = f"the source could not be read: {type(error).__name__}; the log of the task has the details"
             doubt = Blindness(check=check.name, cause="invalid", detail=detail)
-        return _store(conn, evaluation, read=read, doubt=doubt, before=sight, began=began)
-
-
-def _read(evaluation: Evaluation, conninfo: str, *, memory: Memory, open_alerts: Sequence[Alert]) -> CheckRead:
-    """
-    Return what the check needs; without the counts where it only wants them to close what another check opened.
-
-    A column that such a look back alone needs must not blind the check to what is its own.
-    """
-
-    def read(alerts: Collection[Alert]) -> CheckRead:
-        return read_for(
-            evaluation.check,
-            conninfo,
-            policy=evaluation.policy,
-            as_of=evaluation.window.as_of,
-            now=evaluation.now,
-            filters=evaluation.filters,
-            memory=memory,
-            open_alerts=alerts,
-        )
-
-    try:
-        return read(open_alerts)
-    except SourceError as error:
-        others = [alert for alert in open_alerts if alert.rule != "data_quality"]
-        is_spared = "data_quality" in evaluation.check.of_open and error.cause in ("missing_column", "permission")
-        if not is_spared or len(others) == len(open_alerts):
-            raise
-        found = read(others)  # raises where it is another column
-        log.warning("open alerts of data_quality cannot be judged: %s", error)
-        uncounted = found.read.runs.assign(**dict.fromkeys(COUNT_COLUMNS, float("nan")))
-        return replace(found, read=replace(found.read, runs=uncounted))
-
-
-def _earlier_sight(
-    conn: psycopg.Connection[Any], evaluation: Evaluation, *, open_alerts: Mapping[str, Alert]
-) -> EarlierSight | None:
-    """
-    Return what to compare the source's newest start with, to tell a lag of its stamps from a silence.
-
-    The sight of the tick before, also for a run by hand minutes after one: too little may have happened since. While the
-    time zone is in doubt already, that of ``no_syncs.silent_for`` ago, since rows need not come in every quarter of an
-    hour; and until so much time has passed nobody can tell, so that the doubt stands.
-    """
-    from include.warehouse.check_runs import newest_start_seen
-
-    as_of, silent_for = evaluation.window.as_of, evaluation.policy.rules.no_syncs.silent_for
-    in_doubt_since = [
-        alert.opened_at
-        for alert in open_alerts.values()
-        if alert.rule == "monitor_health" and alert.identity["cause"] == WRONG_TIME_ZONE and alert.opened_at is not None
-    ]
-    ago = SYNC_FAILURES.every
-    if in_doubt_since:
-        ago = silent_for
-        if as_of - min(in_doubt_since) < ago:
-            return None
-    return newest_start_seen(conn, check=SYNC_FAILURES.name, before=as_of - ago + INSTANT)
+        return _store(conn, evaluation, read=read, doubt=doubt, before=memory.before, began=began)
 
 
 def _clock_doubt(evaluation: Evaluation, *, newest_started_at: datetime | None) -> Blindness | None:
@@ -323,12 +270,6 @@ def _observe(
             policy=policy,
         )
     observations = list(judgement.observations)
-    if read is not None:
-        told = {alert.identity["cause"] for alert in open_alerts.values() if alert.rule == "monitor_health"}
-        found = {each.cause for each in judgement.blindness}
-        # Of a lag in the stamps only the 15-minute check knows: the others believe the alert that it opened.
-        believed = set() if evaluation.check.name == SYNC_FAILURES.name else told & {WRONG_TIME_ZONE}
-        observations = doubted(observations, causes=found | believed)
     if evaluation.mode is RunMode.LIVE and scope is None:
         observations += judge_surroundings(
             policy_error=str(evaluation.policy_error) if evaluation.policy_error is not None else None,

@@ -23,7 +23,14 @@ from include.sync_health.policy import Policy, RuleMode
 from include.sync_health.rule_judges import JUDGED_BY, RuleInput, fits_policy
 from include.sync_health.subjects import Subject, subjects_of
 from include.sync_health.verdicts import Verdict
-from include.sync_health.visibility import STALE_SOURCE, WRONG_TIME_ZONE, Blindness, EarlierSight, silence_blindness
+from include.sync_health.visibility import (
+    STALE_SOURCE,
+    WRONG_TIME_ZONE,
+    Blindness,
+    EarlierSight,
+    doubted,
+    silence_blindness,
+)
 
 log = logging.getLogger("servicetitan.judgement")
 
@@ -112,6 +119,8 @@ def judge_tick(tick: TickInput, *, policy: Policy, rules: Collection[str] = RULE
         observations = [each for each in observations if _in_scope(each, tick, subjects=subjects)]
     if in_doubt:
         observations = [without_evidence(each) for each in observations]
+    causes = {each.cause for each in found} | ({WRONG_TIME_ZONE} if _zone_is_doubted_by_others(tick) else set())
+    observations = doubted(observations, causes=causes)
     if tick.scope is None:
         observations += judge_health(
             found, check=tick.check, open_alerts=tick.open_alerts, policy=policy.rules.monitor_health, as_of=tick.as_of
@@ -277,6 +286,14 @@ def _empty_table(tick: TickInput) -> Iterable[Blindness]:
             cause="no_rows",
             detail="the credentials table has no rows; check that hub_plus_db points at the right database and schema",
         )
+
+
+def _zone_is_doubted_by_others(tick: TickInput) -> bool:
+    """Return whether the 15-minute check, which alone knows of a lag in the stamps, has told of it."""
+    return "no_syncs" not in tick.check.rules and any(
+        alert.rule == "monitor_health" and alert.identity["cause"] == WRONG_TIME_ZONE
+        for alert in tick.open_alerts.values()
+    )
 
 
 def _others_doubt(tick: TickInput) -> bool:
