@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from include.sync_health.errors import MonitorError
+from include.sync_health.errors import MonitorError, RequestError
 
 PROGRAM = "python -m include.cli"
 EXIT_DONE, EXIT_BREACH, EXIT_FAILED = 0, 1, 2
@@ -45,8 +45,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        """Exit 2 with one line."""
-        self.exit(EXIT_FAILED, f"error: {' '.join(message.split())}; see {self.prog} --help\n")
+        """Raise a `RequestError` of one line, which `main` tells as it tells every mistake."""
+        raise RequestError(f"{' '.join(message.split())}; see {self.prog} --help")
 
 
 def build_parser(command: str | None) -> Parser:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run one command and return its exit code; ``argv`` without the program's name, None: the process's own.
 
     Raises:
-        SystemExit: after ``--help``, or a mistake in the arguments.
+        SystemExit: after ``--help``.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:

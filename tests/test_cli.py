@@ -59,11 +59,9 @@ def test_what_needs_neither_pandas_nor_airflow_imports_neither(arguments: list[s
 def test_a_mistake_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
+    assert cli.main(arguments) == 2
 
     out, err = capsys.readouterr()
-    assert caught.value.code == 2
     assert out == ""
     assert err.startswith("error: ")
     assert says in err
@@ -75,6 +73,15 @@ def test_an_error_of_ours_is_one_line_without_traceback() -> None:
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: /nowhere/policy.yaml: does not exist\n"
+
+
+def test_with_json_a_mistake_in_the_arguments_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever parses the answer need not read stderr."""
+    assert cli.main(["check", "nonsense", "--json"]) == 2
+
+    out, err = capsys.readouterr()
+    assert "invalid choice: 'nonsense'" in json.loads(out)["error"]
+    assert err.count("\n") == 1
 
 
 def test_with_json_an_error_is_json_too() -> None:

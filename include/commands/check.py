@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from include.sync_health.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from include.orchestration.check_reading import Memory, RunFilters
+    from include.orchestration.check_reading import CheckRead, Memory, RunFilters
+    from include.sync_health.checks import Check
     from include.sync_health.observations import Observation
     from include.sync_health.policy import Policy
 
@@ -33,6 +34,12 @@ CHECKS = {
 
 SHOWN = frozenset({Verdict.BREACH, Verdict.BAND, Verdict.ERROR})
 """The verdicts that are printed without ``--all``."""
+
+COLUMN_CAUSES = frozenset({"permission", "missing_column"})
+"""The causes of a `SourceError` that may concern the columns of one rule alone."""
+
+WORST_FIRST = (Verdict.ERROR, Verdict.BREACH, Verdict.BAND)
+"""The order of the lines; other verdicts follow."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -62,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     at the instant itself has no length.
 
     Returns:
-        0: nothing breaches; 1: something does; 2: the source cannot be trusted, which wins over 1.
+        0: nothing breaches; 1: something does; 2: the source cannot be trusted, or the record counts cannot be read,
+        which wins over 1.
 
     Raises:
         MonitorError: the policy, an argument or the source is wrong.
@@ -71,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from include.orchestration.check_tasks import filters_of
     from include.orchestration.settings import policy_in_force, postgres_conninfo
     from include.sync_health.checks import CREDENTIAL_RULES, EVERYTHING
-    from include.sync_health.errors import RequestError
+    from include.sync_health.errors import RequestError, SourceError
     from include.sync_health.judgement import TickInput, judge_tick
     from include.sync_health.redaction import clean
     from include.sync_health.visibility import clock_blindness
@@ -84,21 +92,27 @@ def run(args: argparse.Namespace) -> int:
     policy = policy_in_force().loaded.policy
     filters = filters_of({"credential": args.credential, "environment": args.environment})
     rules, notes = _rules_of(args.check, policy=policy, filters=filters)
-    # Whether the source's rhythm can be trusted, which `no_syncs` reads a week for, is asked whatever is checked.
-    check = replace(EVERYTHING, rules=tuple(rule for rule in EVERYTHING.rules if rule in {*rules, "no_syncs"}))
     began = time.monotonic()
     memory, forgetful = _memory(policy, as_of=as_of)
     if forgetful and set(rules) & set(CREDENTIAL_RULES):
         notes.append(forgetful)
-    found = read_for(
-        check,
-        postgres_conninfo(policy.source.connection),
-        policy=policy,
-        as_of=as_of,
-        now=now,
-        filters=filters,
-        memory=memory,
-    )
+    source, untold = postgres_conninfo(policy.source.connection), []
+
+    def read_of(rules: Sequence[str]) -> tuple[Check, CheckRead]:
+        # Whether the source's rhythm can be trusted, which `no_syncs` reads a week for, is asked whatever is checked.
+        check = replace(EVERYTHING, rules=tuple(rule for rule in EVERYTHING.rules if rule in {*rules, "no_syncs"}))
+        found = read_for(check, source, policy=policy, as_of=as_of, now=now, filters=filters, memory=memory)
+        return check, found
+
+    try:
+        check, found = read_of(rules)
+    except SourceError as error:
+        others = [rule for rule in rules if rule != "data_quality"]
+        if error.cause not in COLUMN_CAUSES or others in ([], rules):
+            raise
+        # The columns that only it needs may be what is missing: the others are judged all the same, as the DAGs do.
+        check, found = read_of(others)
+        rules, untold = others, [f"data_quality: {error}"]
     read = found.read
     doubt = clock_blindness(
         check=check.name,
@@ -136,12 +150,13 @@ def run(args: argparse.Namespace) -> int:
         }
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        _print_lines(shown, judged=len(observations), rows_read=read.rows_read, ms=ms)
+        _print_lines(shown, judged=observations, rows_read=read.rows_read, ms=ms)
     for note in (*notes, *read.notes):
         print(f"note: {note}", file=sys.stderr)
-    for each in judgement.blindness:
-        print(f"cannot tell: {clean(each.detail, limit=500)}", file=sys.stderr)
-    if judgement.blindness:
+    untold += [each.detail for each in judgement.blindness]
+    for detail in untold:
+        print(f"cannot tell: {clean(detail, limit=500)}", file=sys.stderr)
+    if untold:
         return 2
     return 1 if any(each.verdict is Verdict.BREACH for each in observations) else 0
 
@@ -172,13 +187,17 @@ def as_json(observation: Observation) -> dict[str, Any]:
     }
 
 
-def _print_lines(shown: Sequence[Observation], *, judged: int, rows_read: int, ms: float) -> None:
+def _print_lines(shown: Sequence[Observation], *, judged: Sequence[Observation], rows_read: int, ms: float) -> None:
     from include.sync_health.redaction import clean
 
-    for each in shown:
+    # What breaches comes first: most credentials have a short-lived token that has lapsed since their last sync.
+    place = {verdict: number for number, verdict in enumerate(WORST_FIRST)}
+    for each in sorted(shown, key=lambda each: place.get(each.verdict, len(place))):
         print(f"{each.verdict!s:<7} {each.severity!s:<8} {clean(each.message, limit=300)} [{each.reason}]")
     breaching = sum(each.verdict is Verdict.BREACH for each in shown)
-    print(f"{breaching} breach, {judged} judged, {rows_read} rows read in {ms:.0f} ms")
+    unknown = sum(each.verdict in (Verdict.NO_DATA, Verdict.INSUFFICIENT) for each in judged)
+    untold = f" ({unknown} without enough data)" if unknown else ""
+    print(f"{breaching} breach, {len(judged)} judged{untold}, {rows_read} rows read in {ms:.0f} ms")
 
 
 def _rules_of(named: str, *, policy: Policy, filters: RunFilters) -> tuple[list[str], list[str]]:
@@ -194,13 +213,21 @@ def _rules_of(named: str, *, policy: Policy, filters: RunFilters) -> tuple[list[
 
     wanted = list(CHECKS.values()) if named == "all" else [CHECKS[named]]
     off = [rule for rule in wanted if policy.rules.named(rule).mode is RuleMode.OFF]
-    partial = [rule for rule in wanted if rule in PLATFORM_RULES and rule not in off and not filters.whole_environments]
-    rules = [rule for rule in wanted if rule not in off and rule not in partial]
+    over_all = [rule for rule in wanted if rule in PLATFORM_RULES and rule not in off]
+    partial = [rule for rule in over_all if not filters.whole_environments]
+    watched = {
+        "platform_outage": policy.rules.platform_outage.environments,
+        "no_syncs": policy.rules.no_syncs.environments,
+    }
+    elsewhere = [rule for rule in over_all if rule not in partial and filters.environment not in (None, *watched[rule])]
+    rules = [rule for rule in wanted if rule not in {*off, *partial, *elsewhere}]
     notes = []
     if off:
         notes.append(f"the policy has switched off {', '.join(off)}")
     if partial:
         notes.append(f"{' and '.join(partial)} can only be told of all credentials of an environment")
+    if elsewhere:
+        notes.append(f"the policy does not have {' and '.join(elsewhere)} watch {filters.environment}")
     if not rules:
         raise RequestError(f"{'; '.join(notes)}; there is nothing to check")
     return rules, [f"{note}: not checked" for note in notes]

@@ -18,6 +18,9 @@ from include.sync_health.messages import Message
 if TYPE_CHECKING:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
+MAX_LINE_LENGTH = 998
+"""Characters of a line, at most: https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1"""
+
 
 def send_by_mail(
     open_hook: Callable[[], SmtpHook], *, to: str, clock: Callable[[], Any]
@@ -103,6 +106,10 @@ def mime_of(content: MailContent, *, sender: str, to: str, delivery_key: str, da
     mail["X-ServiceTitan-Delivery"] = delivery_key
     mail.set_content(content.text)
     mail.add_alternative(content.html, subtype="html")
+    if content.subject.isascii():
+        # A subject that just fits a line of its own is folded before its first word, and read back with a blank in front.
+        # One with encoded words keeps the usual limit: RFC 2047 allows them no more than 75 characters.
+        mail.policy = mail.policy.clone(max_line_length=MAX_LINE_LENGTH)
     return mail
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from include.sync_health.alerts import Alert
 from include.sync_health.verdicts import ErrorClass
 
 
@@ -20,7 +21,8 @@ BY_ERROR_CLASS: Mapping[ErrorClass, Advice] = {
     ErrorClass.AUTH: Advice(
         likely_cause="ServiceTitan does not accept the credential: its secret was rotated, its app access was revoked, "
         "or the token refresh failed",
-        first_step="In Hub Plus, test the connection of this credential; if it fails, enter client id and secret anew",
+        first_step="In Hub Plus, start a sync of this credential; if it fails in the same way, enter client id and secret anew. Do "
+        "not go by the connection test: it passes even when ServiceTitan answers 401",
     ),
     ErrorClass.PERMISSION: Advice(
         likely_cause="The credential is valid but may not read this data: a scope or a ServiceTitan module is missing",
@@ -129,11 +131,36 @@ BY_RULE: Mapping[str, Advice] = {
         "records in ServiceTitan",
     ),
     "monitor_health": Advice(
-        likely_cause="The monitor cannot read the source as it should; while this lasts, no alert opens or closes",
+        likely_cause="The monitor cannot read the source, or must not trust it: while this lasts, none of this check's alerts "
+        "closes as recovered, and new trouble may go unseen",
         first_step="Run the doctor command (python -m include.cli doctor): it names what is wrong and the fix",
     ),
 }
 """For rules whose alerts have no error text of their own."""
+
+MONITOR_HEALTH: Mapping[str, Advice] = {
+    "policy": Advice(
+        likely_cause="The policy file, or which file is named, was changed; alerts go on by the last good one, without that change",
+        first_step="Mend what the message names and try it with python -m include.cli policy --check FILE; the next run takes "
+        "it up",
+    ),
+    "clock": Advice(
+        likely_cause="The clock of the machine that runs the monitor was ahead for a while",
+        first_step="See that its clock is right and kept so (NTP); until the time that the message names has come, look at those "
+        "alerts in Hub Plus yourself",
+    ),
+    "evaluation": Advice(
+        likely_cause="A fault of the monitor, or rows such as it has never met; its other rules go on, but nothing closes as "
+        "recovered",
+        first_step="Read the log of the task evaluate in the Airflow run and hand it to whoever keeps the monitor",
+    ),
+    "stale_source": Advice(
+        likely_cause="What starts the syncs in Hub Plus has stopped, or the database we read is a copy that no longer follows; "
+        "while this lasts, nothing closes as recovered",
+        first_step="In Hub Plus, see whether syncs still start; if they do, hub_plus_db reads a copy that has stopped following",
+    ),
+}
+"""For what keeps the monitor from seeing, where it is not the access to the source: by check, or by cause."""
 
 BASELINE = Advice(
     likely_cause="Nobody watched until now: some of this may be months old, such as credentials that nobody uses any more",
@@ -151,3 +178,12 @@ def advice_for(rule: str, error_class: ErrorClass | None) -> Advice | None:
         return None
     by_class = OUTAGE if rule == "platform_outage" else BY_ERROR_CLASS
     return by_class.get(error_class)
+
+
+def advice_on(alert: Alert) -> Advice | None:
+    """Return what helps with an alert; of the monitor's own health, by what keeps it from seeing."""
+    if alert.rule == "monitor_health":
+        check, cause = alert.identity.get("check", ""), alert.identity.get("cause", "")
+        kind = "evaluation" if cause.startswith("evaluation_") else cause
+        return MONITOR_HEALTH.get(check) or MONITOR_HEALTH.get(kind) or BY_RULE["monitor_health"]
+    return advice_for(alert.rule, alert.error_class)

@@ -20,7 +20,8 @@ def state_facts(alert: Alert, *, status: Status, now: datetime) -> Iterable[Fact
     if alert.peak_severity is not alert.severity or not status.is_open:
         yield Fact(label="Severity", value=(_peak(alert),))
     if alert.opened_at is not None:
-        yield Fact(label="Since", value=(alert.opened_at,))
+        # Not "since": what the rule judges may have begun long before.
+        yield Fact(label="Open since" if status.is_open else "Opened", value=(alert.opened_at,))
         if status.is_open and now - alert.opened_at >= timedelta(minutes=1):
             yield Fact(label="Open for", value=(describe(now - alert.opened_at),))
     if not status.is_open and alert.closed_at is not None:
@@ -88,6 +89,7 @@ _SHOWN_ELSEWHERE = frozenset(
         "remaining_seconds",
         "in_error_seconds",
         "stale_seconds",
+        "open_seconds",
         "failed_percent",
     }
 )
@@ -99,7 +101,6 @@ _LABELS = {
     "first_failed_at": "First failure",
     "last_failed_at": "Last failure",
     "classes": "Errors",
-    "open_seconds": "Running for",
     "started_at": "Started",
     "share_percent": "Share that failed",
     "last_started_at": "Last sync started",

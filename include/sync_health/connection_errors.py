@@ -15,7 +15,7 @@ import pandas as pd
 from include.sync_health.credential_facts import ERROR_STATUS
 from include.sync_health.credential_rules import Credential, Decision, Words, judge_each, whole_seconds
 from include.sync_health.durations import describe
-from include.sync_health.failures import iso_utc
+from include.sync_health.failures import iso_utc, utc_words
 from include.sync_health.frames import CREDENTIAL_FACT_COLUMNS, id_text, require_columns
 from include.sync_health.policy import ConnectionErrorPolicy
 from include.sync_health.verdicts import Verdict
@@ -75,16 +75,16 @@ def _decide(credential: Credential, *, policy: ConnectionErrorPolicy) -> Decisio
     since, success = credential.error_since, credential.last_success_at
     if credential.connection_status != ERROR_STATUS:
         return Decision(verdict=Verdict.CLEAR, reason=f"the connection status is {credential.connection_status}")
-    began = "since an unknown time" if since is None else f"since {iso_utc(since)}"
+    began = "since an unknown time" if since is None else f"since {utc_words(since)}"
     if policy.status_alone:
         return Decision(verdict=Verdict.BREACH, reason=f"the connection status is error {began}")
     if success is not None and since is not None and success > since:
         return Decision(
             verdict=Verdict.CLEAR,
-            reason=f"a run completed at {iso_utc(success)}, after the error began at {iso_utc(since)}",
+            reason=f"a run completed at {utc_words(success)}, after the error began at {utc_words(since)}",
         )
     if success is not None and since is None:
-        reason = f"the connection status is error, and nothing says whether it began before {iso_utc(success)}, when a run completed"
+        reason = f"the connection status is error, and nothing says whether it began before {utc_words(success)}, when a run completed"
         return Decision(verdict=Verdict.BREACH, reason=reason)
     return Decision(
         verdict=Verdict.BREACH, reason=f"the connection status is error {began}, and no run has completed since"
@@ -95,7 +95,11 @@ def _words(credential: Credential, *, as_of: datetime) -> Words:
     subject, since = credential.subject, credential.error_since
     who = f"{subject.label} ({subject.environment})"
     duration = None if since is None else as_of - since
-    if credential.connection_status == ERROR_STATUS:
+    if credential.connection_status == ERROR_STATUS and duration is not None and not duration:
+        message = (
+            f"ServiceTitan connection for {who} is in error"  # seen for the first time, and since when nobody knows
+        )
+    elif credential.connection_status == ERROR_STATUS:
         how_long = "an unknown time" if duration is None else describe(duration)
         message = f"ServiceTitan connection for {who} has been in error for {how_long}"
     else:

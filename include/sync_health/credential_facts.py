@@ -23,6 +23,9 @@ from include.sync_health.frames import (
 ERROR_STATUS = "error"
 """What upstream sets on a failed refresh; every shape of its tables has the word."""
 
+KNOWN_STATUSES = ("active", "connected", ERROR_STATUS, "inactive", "pending")
+"""All that the source's shapes and code know. Of any other nobody knows whether such a credential is in use."""
+
 NO_MEMORY = pd.DataFrame(columns=list(CREDENTIAL_MEMORY_COLUMNS))
 """What is remembered before the first snapshot."""
 
@@ -48,12 +51,12 @@ def credential_facts(
         older_success: the newest completed run of credentials that have none in ``runs``, by credential id; aware.
 
     Returns:
-        `CREDENTIAL_FACT_COLUMNS`, in the order given. ``error_since``: of our snapshots; where the first of them
-        already shows the error, or there is none, the later of ``updated_at`` and ``last_connection_attempt`` if that is
-        earlier. ``token_lifetime``: the longest of what was snapshotted, what remains now, and, of a present row,
-        ``token_expires_at`` less the time its row was last touched (the later of ``updated_at``, where that ever moved, and
-        ``last_connection_attempt``): each is a lower bound of how long its tokens last, and one of 0 or less says
-        nothing.
+        `CREDENTIAL_FACT_COLUMNS`, in the order given. ``error_since``: when our snapshots first saw it, which is ``as_of``
+        where the newest of them saw none yet; where the first of them already shows the error, or there is none, the
+        later of ``updated_at`` and ``last_connection_attempt`` if that is earlier. ``token_lifetime``: the longest of what
+        was snapshotted, what remains now, and, of a present row whose ``updated_at`` ever moved, ``token_expires_at`` less
+        the time it was last touched (the later of ``updated_at`` and ``last_connection_attempt``): each is a lower bound
+        of how long its tokens last, and one of 0 or less says nothing.
 
     Raises:
         FrameError: a column is missing.
@@ -95,6 +98,10 @@ def _error_since(facts: pd.DataFrame, remembered: pd.DataFrame, *, as_of: dateti
     stamps = stamps.where(stamps <= pd.Timestamp(as_of))
     told_by_source = stamps.max(axis=1)
     seen = _times(remembered["error_since"])
+    # This run is the first to see it, and every later one will say so: were it the stamps' word now, a check that comes
+    # second at the same instant, or the next tick, would judge by another beginning than this one.
+    is_first_sight = in_error & remembered["connection_status"].notna() & seen.isna()
+    seen = _times(seen.mask(is_first_sight, pd.Timestamp(as_of)))
     # Where the first snapshot already shows the error, it began earlier: the source's own stamps say when.
     from_start = seen.isna() | _flags(remembered["is_error_from_start"])
     earliest = pd.concat([seen, told_by_source], axis=1).min(axis=1)
@@ -106,22 +113,24 @@ def _token_lifetime(facts: pd.DataFrame, remembered: pd.DataFrame, *, as_of: dat
     expires = facts["token_expires_at"]
     bounds = [_durations(remembered["token_lifetime"]), expires - pd.Timestamp(as_of)]
     if is_present:
-        bounds.append(expires - _touched_at(facts, as_of=as_of))
+        bounds.append(expires - _touched_at(facts))
     longest = _durations(pd.concat(bounds, axis=1).max(axis=1))
     # A token first seen when it had expired says nothing of how long it lasted.
     return longest.where(longest > pd.Timedelta(0))
 
 
-def _touched_at(facts: pd.DataFrame, *, as_of: datetime) -> pd.Series:
+def _touched_at(facts: pd.DataFrame) -> pd.Series:
     """
     Return when a row was last touched, which is no earlier than its token was issued; NaT where no stamp says so.
 
     A shape of the source fills ``updated_at`` with DEFAULT now() and never moves it: as long as it equals ``created_at``
-    it says when the credential was made, not when it got its token.
+    it says when the credential was made, not when it got its token. ``last_connection_attempt`` alone does not either: only
+    a handshake sets it, and a token that is refreshed without one is younger than that.
+    A stamp after the instant judged counts as any other: the token that is read is the one of that moment, refreshed between
+    the instant and the read.
     """
-    updated_at = facts["updated_at"].where(facts["updated_at"] != facts["created_at"])
-    stamps = pd.concat([updated_at, facts["last_connection_attempt"]], axis=1)
-    return stamps.where(stamps <= pd.Timestamp(as_of)).max(axis=1)
+    is_kept = facts["updated_at"].notna() & (facts["updated_at"] != facts["created_at"])
+    return facts[["updated_at", "last_connection_attempt"]].max(axis=1).where(is_kept)
 
 
 def _last_success(key: pd.Series, runs: pd.DataFrame, *, as_of: datetime, older: Mapping[str, datetime]) -> pd.Series:

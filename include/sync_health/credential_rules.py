@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from include.sync_health.credential_facts import KNOWN_STATUSES
 from include.sync_health.failures import CREDENTIAL_REMOVED, observation_frame
 from include.sync_health.frames import CREDENTIAL_FACT_COLUMNS, id_text, require_columns
 from include.sync_health.subjects import Subject, subjects_of, unknown_subject
@@ -71,7 +72,8 @@ def judge_each(
     Let a rule decide of every credential that is in use, and close what is open of the others.
 
     A credential of which nothing was recorded at the instant judged is NO_DATA. One whose status is not ``monitored`` is
-    REMOVED while its alert is open, as is an open alert whose credential has no row; neither has a row otherwise.
+    REMOVED while its alert is open, as is an open alert whose credential has no row; neither has a row otherwise. With a
+    status that nobody knows it is NO_DATA while its alert is open: that says nothing of whether it is in use.
 
     Args:
         credentials: `CREDENTIAL_FACT_COLUMNS`, those to judge, in any order.
@@ -101,6 +103,10 @@ def judge_each(
             decision = Decision(verdict=Verdict.NO_DATA, reason=NOT_RECORDED)
         elif credential.connection_status in in_use:
             decision = decide(credential)
+        elif credential_id in is_open and credential.connection_status not in KNOWN_STATUSES:
+            decision = Decision(
+                verdict=Verdict.NO_DATA, reason=f"its status is {credential.connection_status!r}, which nobody knows"
+            )
         elif credential_id in is_open:
             reason = f"the credential is no longer in use: its status is {credential.connection_status}"
             decision = Decision(verdict=Verdict.REMOVED, reason=reason)

@@ -92,7 +92,7 @@ def judge_sync_failures(
             title="Multiple ServiceTitan Sync Failures",
             message=(
                 f"ServiceTitan integration for {subject.label} ({subject.environment}) "
-                f"has failed {count} times in {window_words(policy.window)}"
+                f"has failed {_counted(count, 'time')} in {window_words(policy.window)}"
             ),
         )
         row["evidence"] = {
@@ -107,7 +107,9 @@ def judge_sync_failures(
         elif count >= policy.threshold:
             found = evidence[credential]
             row["verdict"] = Verdict.BREACH
-            row["reason"] = f"{count} failed runs in {window_words(policy.window)}, the threshold is {policy.threshold}"
+            row["reason"] = (
+                f"{_counted(count, 'failed run')} in {window_words(policy.window)}, the threshold is {policy.threshold}"
+            )
             row["metadata"] = _who(subject) | {"failure_count": count, "latest_error": found["latest_error"]}
             row["evidence"] |= {key: found[key] for key in ("first_failed_at", "last_failed_at", "classes")}
             row["error_class"], row["cause"] = found["error_class"], found["cause"]
@@ -116,13 +118,13 @@ def judge_sync_failures(
             row["reason"] = f"no finished run in {window_words(policy.evidence_window)}"
         elif latest_failed[credential]:
             row["verdict"] = Verdict.BAND
-            row["reason"] = f"{count} failed runs, fewer than {policy.threshold}, but the latest run failed"
+            row["reason"] = f"{_counted(count, 'failed run')}, fewer than {policy.threshold}, but the latest run failed"
         elif _is_older(succeeded_at, open_since.get(credential)):
             row["verdict"] = Verdict.BAND
             row["reason"] = OLD_SUCCESS
         else:
             row["verdict"] = Verdict.CLEAR
-            row["reason"] = f"the latest run completed at {iso_utc(succeeded_at)}; {count} failed in the window"
+            row["reason"] = f"the latest run completed at {utc_words(succeeded_at)}; {count} failed in the window"
         rows.append(row)
     return observation_frame(rows)
 
@@ -189,7 +191,7 @@ def judge_consecutive_failures(
             title="ServiceTitan Sync Keeps Failing",
             message=(
                 f"ServiceTitan {data_type} sync for {subject.label} ({subject.environment}) "
-                f"has failed {length} times in a row since {utc_words(began.get(pair))}"
+                f"has failed {_counted(length, 'time')} in a row since {utc_words(began.get(pair))}"
             ),
         )
         row["data_type"] = data_type
@@ -225,7 +227,7 @@ def judge_consecutive_failures(
             row["reason"] = OLD_SUCCESS
         else:
             row["verdict"] = Verdict.CLEAR
-            row["reason"] = f"the latest run completed at {iso_utc(succeeded_at)}"
+            row["reason"] = f"the latest run completed at {utc_words(succeeded_at)}"
         rows.append(row)
     return observation_frame(rows)
 
@@ -280,6 +282,10 @@ def utc_words(instant: Any) -> str:
     if instant is None or pd.isna(instant):
         return "unknown"
     return f"{pd.Timestamp(instant).tz_convert('UTC'):%Y-%m-%d %H:%M} UTC"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _failure_evidence(failures: pd.DataFrame) -> Mapping[str, dict[str, Any]]:

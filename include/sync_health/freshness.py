@@ -16,7 +16,7 @@ from include.sync_health.credential_rules import (
     whole_seconds,
 )
 from include.sync_health.durations import describe
-from include.sync_health.failures import iso_utc
+from include.sync_health.failures import iso_utc, utc_words
 from include.sync_health.frames import CREDENTIAL_FACT_COLUMNS, id_text, require_columns
 from include.sync_health.policy import StaleSyncPolicy
 from include.sync_health.verdicts import Verdict
@@ -79,7 +79,7 @@ def _decide(credential: Credential, *, policy: StaleSyncPolicy, as_of: datetime)
             verdict=Verdict.NO_DATA, reason="it never completed a run, and nothing says when it was created"
         )
     if success is None and age < timedelta(0):
-        return Decision(verdict=Verdict.NO_DATA, reason=f"it was created only at {iso_utc(credential.created_at)}")
+        return Decision(verdict=Verdict.NO_DATA, reason=f"it was created only at {utc_words(credential.created_at)}")
     last = (
         f"it never completed a run and was created {describe(age)} ago"
         if success is None

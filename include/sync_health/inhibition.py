@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from include.sync_health.alerts import Alert
 from include.sync_health.checks import CHECKS, RULES
+from include.sync_health.own_health import WHOLE_SOURCE
 from include.sync_health.policy import Policy, RuleMode
 from include.sync_health.routing import channels_for
 
@@ -68,7 +69,7 @@ class ToldCauses:
             cause: any alert, as it is after this tick.
             told_now: channels that are told of it for the first time in this tick.
         """
-        reach = _reach_of(cause)
+        reach = _reach_of(cause, as_of=self.as_of)
         told = {*cause.told, *told_now}
         if not self.policy.inhibition or reach is None or not told or not cause.state.is_open:
             return
@@ -86,12 +87,29 @@ class ToldCauses:
         return told is not None and not told.isdisjoint(_reaches_to(symptom))
 
 
-def _reach_of(cause: Alert) -> Reach | None:
+def _reach_of(cause: Alert, *, as_of: datetime) -> Reach | None:
     """Return what a cause reaches; None for an alert that explains no other."""
     shared = SHARED.get(cause.rule)
-    if shared is None or (cause.rule == "monitor_health" and cause.identity.get("check") not in CHECKS):
-        return None  # a wrong policy file or a clock that went back says nothing of whether we see the source
+    if shared is None or (cause.rule == "monitor_health" and not _is_whole_source(cause)):
+        return None
+    if cause.rule == "token_expiry" and _still_lasts(cause, as_of=as_of):
+        return None  # it is told days ahead: what fails meanwhile fails for another reason
     return cause.rule, *(cause.identity.get(name) for name in shared)
+
+
+def _is_whole_source(cause: Alert) -> bool:
+    """
+    Return whether nothing of the source was seen.
+
+    A check that cannot read what it alone needs explains nothing of what another found, nor does a wrong policy file.
+    """
+    return cause.identity.get("check") in CHECKS and cause.identity.get("cause") in WHOLE_SOURCE
+
+
+def _still_lasts(cause: Alert, *, as_of: datetime) -> bool:
+    """Return whether a token is known to expire only later."""
+    expires_at = cause.evidence.get("expires_at")
+    return isinstance(expires_at, str) and datetime.fromisoformat(expires_at) > as_of
 
 
 def _reaches_to(symptom: Alert) -> Iterable[Reach]:

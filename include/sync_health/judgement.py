@@ -15,11 +15,12 @@ import pandas as pd
 
 from include.sync_health.alerts import Alert
 from include.sync_health.checks import PLATFORM_RULES, RULES, SYNC_FAILURES, Check
-from include.sync_health.credential_facts import ERROR_STATUS
+from include.sync_health.credential_facts import ERROR_STATUS, KNOWN_STATUSES
 from include.sync_health.frames import id_text
 from include.sync_health.observations import Observation
 from include.sync_health.own_health import RULE_OFF, judge_health, said_of
 from include.sync_health.policy import Policy, RuleMode
+from include.sync_health.redaction import redact
 from include.sync_health.rule_judges import JUDGED_BY, RuleInput, fits_policy
 from include.sync_health.subjects import Subject, subjects_of
 from include.sync_health.verdicts import Verdict
@@ -226,7 +227,8 @@ def _judge(
         return [*retired, *(capped(each, policy=policy) for each in Observation.from_frame(frame))]
     except Exception as error:  # whatever it is, the other rules must go on, and somebody is told
         log.exception("the rule %s failed", rule)
-        detail = f"the rule {rule} failed: {type(error).__name__}: {error}"
+        # The exception may quote a row, and the record of the run keeps this as it is.
+        detail = redact(f"the rule {rule} failed: {type(error).__name__}: {error}")
         found.append(Blindness(check=tick.check.name, cause=f"evaluation_{rule}", detail=detail))
         return [
             *retired,
@@ -275,7 +277,8 @@ def _silence(tick: TickInput, *, policy: Policy) -> Blindness | None:
         )
     except Exception as error:  # as for a rule: the others must go on
         log.exception("the source's rhythm could not be judged")
-        return Blindness(check=tick.check.name, cause="evaluation_silence", detail=f"{type(error).__name__}: {error}")
+        detail = redact(f"{type(error).__name__}: {error}")
+        return Blindness(check=tick.check.name, cause="evaluation_silence", detail=detail)
 
 
 def _empty_table(tick: TickInput) -> Iterable[Blindness]:
@@ -314,7 +317,8 @@ def _without_disused(observations: list[Observation], tick: TickInput, *, policy
     The rules over credentials decide this themselves; those over runs do not see the credentials.
     """
     facts = tick.credentials
-    disused = facts[facts["is_recorded"] & ~facts["connection_status"].isin([*policy.monitored_statuses, ERROR_STATUS])]
+    out_of_use = set(KNOWN_STATUSES) - {*policy.monitored_statuses, ERROR_STATUS}
+    disused = facts[facts["is_recorded"] & facts["connection_status"].isin(out_of_use)]
     status = dict(zip(id_text(disused["credential_id"]), disused["connection_status"], strict=True))
     mine = {alert.fingerprint for alert in tick.open_alerts.values()}
     return [

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from include.sync_health.advice import advice_for
+from include.sync_health.advice import advice_on
 from include.sync_health.alert_facts import evidence_facts, state_facts, state_notes, subject_facts
 from include.sync_health.alerts import Alert, NotifyReason
 from include.sync_health.message_parts import (
@@ -120,7 +120,7 @@ def _single(
             *state_facts(alert, status=status, now=now),
             *(evidence_facts(alert) if is_current else ()),
         ),
-        advice=advice_for(alert.rule, alert.error_class) if is_current else None,
+        advice=advice_on(alert) if is_current else None,
         latest_error=latest_error(alert, limit=LONG) if is_current else None,
         notes=(*state_notes(alert, reason=reason, status=status), *notes),
         links=links,

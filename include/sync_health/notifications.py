@@ -59,7 +59,8 @@ def reason_to_notify(
         if told is None:
             # A recovering alert that nobody heard of is left alone: either it relapses, or it was nothing.
             return NotifyReason.FIRST if alert.state is AlertState.FIRING else None
-        due = repeat_after is not None and as_of - told.at >= repeat_after
+        # What nobody can judge any more is the last known state, and no news.
+        due = repeat_after is not None and as_of - told.at >= repeat_after and alert.stale_since is None
         if not repeat_after and alert.last_breach_at != as_of:
             due = False  # every run sends what it finds, and this one found nothing new to say
         return NotifyReason.REPEAT if due and alert.state is AlertState.FIRING else None

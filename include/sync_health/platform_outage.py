@@ -18,6 +18,18 @@ SHARED_CLASSES = tuple(each for each in ErrorClass if each not in (ErrorClass.UN
 """The classes that can be one cause of many failures: an unknown one is many causes, a cancellation is none."""
 
 
+CLASS_WORDS = {
+    ErrorClass.AUTH: "authentication",
+    ErrorClass.PERMISSION: "missing permission",
+    ErrorClass.RATE_LIMIT: "rate limit",
+    ErrorClass.TIMEOUT: "time-outs",
+    ErrorClass.SERVER: "server errors",
+    ErrorClass.DECODE: "unreadable answers",
+    ErrorClass.VALIDATION: "refused records",
+}
+"""The classes as the message says them."""
+
+
 def judge_platform_outage(
     runs: pd.DataFrame, *, subjects: Mapping[str, Subject], policy: PlatformOutagePolicy, as_of: datetime
 ) -> pd.DataFrame:
@@ -88,7 +100,7 @@ def _row(
         "title": "ServiceTitan Platform Outage",
         "message": (
             f"{failing} of {ran} ServiceTitan credentials ({environment}) failed in {window} with the same cause: "
-            f"{error_class.value.replace('_', ' ')}"
+            f"{CLASS_WORDS[error_class]}"
         ),
         "metadata": {
             "environment": environment,

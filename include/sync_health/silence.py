@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from include.sync_health.durations import describe
-from include.sync_health.failures import iso_utc, observation_frame
+from include.sync_health.failures import iso_utc, observation_frame, utc_words
 from include.sync_health.frames import RUN_COLUMNS, id_text, require_columns
 from include.sync_health.policy import NoSyncsPolicy
 from include.sync_health.subjects import Subject
@@ -75,7 +75,7 @@ def judge_no_syncs(
         busy = _busy_hours(starts, before=edge)
         silent = _silence_words(last, policy=policy, as_of=as_of)
         if last is not None and last > edge:
-            verdict, reason = Verdict.CLEAR, f"a sync started at {iso_utc(last)}"
+            verdict, reason = Verdict.CLEAR, f"a sync started at {utc_words(last)}"
         elif environment in open_environments and environment not in has_credentials:
             verdict, reason = Verdict.REMOVED, NO_CREDENTIAL_LEFT
         elif environment in open_environments:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from include.sync_health.durations import describe
-from include.sync_health.failures import CREDENTIAL_REMOVED, iso_utc, observation_frame
+from include.sync_health.failures import CREDENTIAL_REMOVED, iso_utc, observation_frame, utc_words
 from include.sync_health.frames import RUN_COLUMNS, id_text, require_columns
 from include.sync_health.policy import StuckSyncPolicy
 from include.sync_health.subjects import Subject, unknown_subject
@@ -103,11 +103,11 @@ def judge_stuck_syncs(
             row["reason"] = f"open for longer than {describe(open_lookback)}, which is as far as runs are followed"
         elif ended[index]:
             row["verdict"] = Verdict.CLEAR
-            row["reason"] = f"the run ended as {run['status']} at {iso_utc(run['finished_at'])}"
+            row["reason"] = f"the run ended as {run['status']} at {utc_words(run['finished_at'])}"
         else:
             row["verdict"] = Verdict.BAND
             row["reason"] = (
-                f"the run is {run['status']}, started at {iso_utc(run['started_at'])}: not known to have ended"
+                f"the run is {run['status']}, started at {utc_words(run['started_at'])}: not known to have ended"
             )
         rows.append(row)
 

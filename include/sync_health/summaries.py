@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from include.sync_health.advice import BASELINE, Advice, advice_for
+from include.sync_health.advice import BASELINE, Advice, advice_on
 from include.sync_health.alerts import Alert, NotifyReason
 from include.sync_health.message_parts import (
     LINE,
@@ -191,7 +191,7 @@ def _cause_listings(alerts: Sequence[Alert]) -> Iterable[Listing]:
 def _advice(alerts: Sequence[Alert]) -> Advice | None:
     """Return what helps with the cause that most of them share; None without one."""
     groups = _by_cause(alerts)
-    return advice_for(groups[0][0].rule, groups[0][0].error_class) if groups else None
+    return advice_on(groups[0][0]) if groups else None
 
 
 def _cause_line(members: Sequence[Alert]) -> Text:
@@ -233,7 +233,7 @@ def _member_line(alert: Alert, *, status: Status, says_since: bool) -> Text:
         about, title = who(alert), clean(alert.title, limit=SHORT) or alert.type
         return (f"{began(status, alert.severity)}: {f'{about}: ' if about else ''}{title}",)
     head = f"{began(status, alert.severity)}: {clean(alert.message, limit=LINE // 2) or alert.type}"
-    return (head, ", since ", alert.opened_at) if says_since and alert.opened_at else (head,)
+    return (head, "; open since ", alert.opened_at) if says_since and alert.opened_at else (head,)
 
 
 def _calm(status: Status) -> int:

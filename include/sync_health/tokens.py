@@ -22,7 +22,7 @@ from include.sync_health.credential_rules import (
     whole_seconds,
 )
 from include.sync_health.durations import describe
-from include.sync_health.failures import iso_utc
+from include.sync_health.failures import iso_utc, utc_words
 from include.sync_health.policy import TokenExpiryPolicy, TokenJudgement
 from include.sync_health.verdicts import Severity, Verdict
 
@@ -133,7 +133,7 @@ def _decide_short_lived(
     if credential.last_success_at is not None and credential.last_success_at > expires_at:
         return Decision(
             verdict=Verdict.CLEAR,
-            reason=f"a run completed at {iso_utc(credential.last_success_at)}, after the token expired",
+            reason=f"a run completed at {utc_words(credential.last_success_at)}, after the token expired",
         )
     unused = f"the short-lived token expired {describe(as_of - expires_at)} ago and no run has completed since"
     limit = describe(policy.short_lived_expired_for)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 
@@ -153,8 +154,9 @@ def clock_blindness(
 
     Returns:
         ``no_rows`` when the table is empty; ``wrong_time_zone`` when the newest stamp leads the clock by
-        `SMALLEST_OFFSET` or more: PHP's zone lies east of ``timezone``. A lag is for `silence_blindness`, which knows
-        the rhythm.
+        `SMALLEST_OFFSET` or more: PHP's zone lies east of ``timezone``. In the hour that the clocks of ``timezone`` show
+        twice, the earlier of its two instants counts: a stamp without a zone does not say which it was. A lag is for
+        `silence_blindness`, which knows the rhythm.
     """
     if newest_started_at is None:
         return Blindness(
@@ -162,7 +164,8 @@ def clock_blindness(
             cause=NO_ROWS,
             detail="the sync log table has no rows; check that hub_plus_db points at the right database and schema",
         )
-    lead = newest_started_at - now
+    as_first = newest_started_at.astimezone(ZoneInfo(timezone)).replace(fold=0)
+    lead = as_first.astimezone(UTC) - now
     if lead >= SMALLEST_OFFSET:
         return Blindness(
             check=check,

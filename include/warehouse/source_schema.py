@@ -187,16 +187,21 @@ def describe_source(session: Session, policy: SourcePolicy) -> SourceShape:
     )
 
 
+OUTCOME_COUNTS = ("records_successful", "records_failed")
+"""A shape has both or neither: one alone was dropped, and no quality can be judged without it."""
+
+
 def require_counts(shape: SourceShape, policy: SourcePolicy) -> tuple[str, ...]:
     """
     Return those of `COUNTS` that the sync log has, in their order.
 
     Raises:
-        SourceError: ``missing_column`` (not even `COUNTS_REQUIRED`), ``permission`` (naming the GRANT to give), or
-            ``invalid`` (one that is no whole number).
+        SourceError: ``missing_column`` (not even `COUNTS_REQUIRED`, or one of `OUTCOME_COUNTS` without the other),
+            ``permission`` (naming the GRANT to give), or ``invalid`` (one that is no whole number).
     """
     found = tuple(column for column in COUNTS if column in shape.runs.types)
-    _require(shape.runs, tuple(dict.fromkeys((*COUNTS_REQUIRED, *found))), policy)
+    outcomes = OUTCOME_COUNTS if set(OUTCOME_COUNTS) & set(found) else ()
+    _require(shape.runs, tuple(dict.fromkeys((*COUNTS_REQUIRED, *outcomes, *found))), policy)
     for column in found:
         if shape.runs.types[column] not in COUNT_TYPES:
             raise SourceError(

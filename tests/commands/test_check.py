@@ -144,6 +144,38 @@ def test_what_cannot_be_told_of_some_credentials_is_left_out(
     assert list(json.loads(capsys.readouterr().out)["checks"]) == ["no-syncs"]
 
 
+def test_an_environment_that_a_rule_does_not_watch_is_not_called_clear(
+    world: MonitoredWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sandbox is idle most of the time: outage and silence are shipped for production alone."""
+    world.hub.add_credential(world.hub.add_company("Sandbox"), environment="integration")
+    assert main(["check", "platform-outage", *AT_NOON, "--environment", "integration"]) == 2
+    assert "the policy does not have platform_outage watch integration" in capsys.readouterr().err
+
+    assert main(["check", "all", *AT_NOON, "--environment", "integration", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert {"platform-outage", "no-syncs"}.isdisjoint(json.loads(out)["checks"])
+    assert "platform_outage and no_syncs watch integration: not checked" in err
+
+
+def test_the_lines_begin_with_what_breaches_and_end_with_what_nobody_knows(
+    world: MonitoredWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lapsed short-lived token is no news; a past without rows is not "all clear"."""
+    now = datetime.now(UTC)
+    world.hub.set_token(world.credential, expires_at=now - 2 * HOUR, at=now - 2 * HOUR - 15 * MINUTE)
+    failing = int(world.hub.add_credential(world.hub.add_company("Failing")))
+    world.fail_three_times(failing, before=now)
+
+    assert main(["check", "all"]) == 1
+    verdicts = [line.split()[0] for line in capsys.readouterr().out.splitlines()[:-1]]
+    assert verdicts == sorted(verdicts, reverse=True)  # breach, then band
+    assert set(verdicts) == {"breach", "band"}
+
+    assert main(["check", "no-syncs", "--as-of", (NOON - timedelta(days=9)).isoformat()]) == 0
+    assert capsys.readouterr().out.startswith("0 breach, 1 judged (1 without enough data), 0 rows read")
+
+
 def test_a_rule_that_is_off_is_not_checked(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
     """Of all, it is left out with a note; by itself, there is nothing to do."""
     with world.overlay.open("a") as overlay:
@@ -189,6 +221,27 @@ def test_what_cannot_be_told_exits_2(world: MonitoredWorld, capsys: pytest.Captu
         conn.execute("ALTER TABLE servicetitan_sync_logs RENAME TO gone")
     assert main(["check", "all"]) == 2
     assert "servicetitan_sync_logs" in capsys.readouterr().err
+
+
+def test_record_counts_that_cannot_be_read_blind_data_quality_alone(
+    world: MonitoredWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An older grant, or an older source: the other rules answer, and 2 says that one of them could not."""
+    now = datetime.now(UTC)
+    world.fail_three_times(world.credential, before=now)
+    with psycopg.connect(world.source_dsn, autocommit=True) as conn:
+        conn.execute("ALTER TABLE servicetitan_sync_logs DROP COLUMN records_processed")
+
+    assert main(["check", "all", "--json"]) == 2
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert "servicetitan_sync_failures" in {each["type"] for each in answer["observations"]}
+    assert list(answer["checks"]) == [name for name in CHECKS if name != "data-quality"]
+    assert "cannot tell: data_quality: " in err
+    assert "records_processed" in err
+
+    assert main(["check", "data-quality"]) == 2
+    assert "records_processed" in capsys.readouterr().err
 
 
 def test_the_verdicts_are_those_of_the_dag(

@@ -23,7 +23,9 @@ from include.orchestration.policy_file import (
 )
 from include.orchestration.policy_mistakes import PolicyErrors
 from include.orchestration.policy_schema import PolicySection, keys_of, section_at, tree_of
+from include.orchestration.policy_values import CONNECTION_STATUSES
 from include.sync_health import policy as core
+from include.sync_health.credential_facts import KNOWN_STATUSES
 from include.sync_health.errors import PolicyError
 from include.sync_health.verdicts import Severity
 from tests.orchestration.valid_policies import policies
@@ -244,3 +246,8 @@ def test_every_rule_of_the_core_has_its_section() -> None:
         assert section is not None
         names = {f.name for f in fields(core.RulePolicies().named(rule))}
         assert {key if key != "for" else "for_" for key in keys_of(section)} == names
+
+
+def test_the_statuses_that_a_policy_may_name_are_those_that_the_core_knows() -> None:
+    """Of any other the core says that it cannot tell whether such a credential is in use."""
+    assert CONNECTION_STATUSES == KNOWN_STATUSES

@@ -76,7 +76,7 @@ def alert(rule: str, **changes: Any) -> Alert:
             "identity": {"environment": "production", "error_class": "server"},
             "severity": Severity.CRITICAL,
             "title": "ServiceTitan Platform Outage",
-            "message": "31 of 40 ServiceTitan credentials (production) failed in the last hour with the same cause: server",
+            "message": "31 of 40 ServiceTitan credentials (production) failed in the last hour with the same cause: server errors",
             "reason": "31 of 40 credentials that ran in the last hour failed with it; the threshold is 50%, and 3",
             "metadata": {
                 "environment": "production",
@@ -133,7 +133,7 @@ def alert(rule: str, **changes: Any) -> Alert:
             "severity": Severity.HIGH,
             "title": "ServiceTitan Connection Error",
             "message": "ServiceTitan connection for Acme Plumbing & Sons (production) has been in error for 5 hours",
-            "reason": "the connection status is error since 2026-11-24T07:00:00+00:00, and no run has completed since",
+            "reason": "the connection status is error since 2026-11-24 07:00 UTC, and no run has completed since",
             "metadata": {"since": "2026-11-24T07:00:00+00:00"},
             "evidence": {
                 "error_began_at": "2026-11-24T07:00:00+00:00",
@@ -231,9 +231,9 @@ RULES = (
 
 EVIDENCE_OF_RECOVERY = {
     "platform_outage": "2 of 38 credentials that ran in the last hour failed with it, which is less than 25%",
-    "no_syncs": "a sync started at 2026-11-24T11:58:00+00:00",
+    "no_syncs": "a sync started at 2026-11-24 11:58 UTC",
     "token_expiry": "the token expires in 59 days 23 hours, more than 7 days",
-    "connection_error": "a run completed at 2026-11-24T11:50:00+00:00, after the error began at 2026-11-24T07:00:00+00:00",
+    "connection_error": "a run completed at 2026-11-24 11:50 UTC, after the error began at 2026-11-24 07:00 UTC",
     "stale_sync": "the last run completed 10 minutes ago, not more than 2 days",
     "data_quality": "4 of 480 records of the newest sync failed (0.8%), less than 10%",
 }

@@ -29,6 +29,12 @@ LINKS = Links(
 )
 
 
+OTHER_EVIDENCE = {
+    "stuck_sync": "the run ended as completed at 2026-11-24 11:50 UTC",
+    "monitor_health": "the check was made again",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A message with the name of its golden file."""
@@ -55,7 +61,9 @@ def _cases() -> list[Case]:
     cases = []
     for rule in RULES:
         firing = alert(rule)
-        evidence = EVIDENCE_OF_RECOVERY.get(rule, "the latest run completed at 2026-11-24T11:50:00+00:00")
+        evidence = EVIDENCE_OF_RECOVERY.get(rule) or OTHER_EVIDENCE.get(
+            rule, "the latest run completed at 2026-11-24 11:50 UTC"
+        )
         recovered = closed(firing, why=CloseReason.RECOVERED, reason=evidence)
         expired = closed(firing, why=CloseReason.EXPIRED, reason="open for longer than 30 days")
         removed = closed(firing, why=CloseReason.TARGET_REMOVED, reason="the credential was deleted upstream")
@@ -108,17 +116,32 @@ def _special_cases() -> list[Case]:
         "platform_outage",
         identity={"environment": "production", "error_class": "auth"},
         error_class=ErrorClass.AUTH,
-        message="31 of 40 ServiceTitan credentials (production) failed in the last hour with the same cause: auth",
+        message="31 of 40 ServiceTitan credentials (production) failed in the last hour with the same cause: authentication",
         metadata={"sample": "Failed to refresh access token"},
         opened_at=AS_OF,
     )
     renewed = closed(
         expired,
         why=CloseReason.RECOVERED,
-        reason="a run completed at 2026-11-24T11:50:00+00:00, after the token expired",
+        reason="a run completed at 2026-11-24 11:50 UTC, after the token expired",
     )
     unused = closed(
         never, why=CloseReason.TARGET_REMOVED, reason="the credential is no longer in use: its status is inactive"
+    )
+    wrong_policy = alert(
+        "monitor_health",
+        identity={"check": "policy", "cause": "invalid"},
+        metadata={"check": "policy", "cause": "invalid"},
+        message="policy: the policy file is wrong, the last good one stays in force: monitor.yaml: repeat.high: 'always' is "
+        "not allowed",
+        opened_at=AS_OF,
+    )
+    rule_failed = alert(
+        "monitor_health",
+        identity={"check": "sync_failures", "cause": "evaluation_stuck_sync"},
+        metadata={"check": "sync_failures", "cause": "evaluation_stuck_sync"},
+        message="sync_failures: the rule stuck_sync failed: KeyError: 'started_at'",
+        opened_at=AS_OF,
     )
     left = closed(quality, why=CloseReason.EXPIRED, reason=SYNC_LEFT)
     few = broken_already(14)
@@ -134,6 +157,8 @@ def _special_cases() -> list[Case]:
         Case(name="stale_sync-target_removed", alerts=(unused,), reason=NotifyReason.CLOSED),
         Case(name="data_quality-expired", alerts=(left,), reason=NotifyReason.CLOSED),
         Case(name="platform_outage-first_auth", alerts=(auth,), reason=NotifyReason.FIRST),
+        Case(name="monitor_health-first_policy", alerts=(wrong_policy,), reason=NotifyReason.FIRST),
+        Case(name="monitor_health-first_rule_failed", alerts=(rule_failed,), reason=NotifyReason.FIRST),
         Case(name="baseline-one", alerts=(replace(never, opened_at=AS_OF),), reason=NotifyReason.BASELINE),
         Case(name="baseline-some_closed", alerts=tuple(some_closed), reason=NotifyReason.BASELINE),
         Case(name="baseline-thousands", alerts=tuple(broken_already(3000)), reason=NotifyReason.BASELINE),

@@ -87,10 +87,10 @@ def lifetime(
     assert credential.token_expires_at is not None
     bounds = [credential.token_expires_at - as_of]
     if is_present:
-        # When the row was last touched; an updated_at that never moved since the insert is nobody's update.
-        updated_at = None if credential.updated_at == credential.created_at else credential.updated_at
-        touched = [each for each in (updated_at, credential.last_connection_attempt) if each and each <= as_of]
-        if touched:
+        # When the row was last touched. Where updated_at never moved since the insert nobody keeps it, and a handshake alone
+        # is not the only thing that brings a token.
+        touched = [each for each in (credential.updated_at, credential.last_connection_attempt) if each]
+        if touched and credential.updated_at not in (None, credential.created_at):
             bounds.append(credential.token_expires_at - max(touched))
     recorded = of(credential, snapshots, as_of=as_of)
     bounds += [each.token_expires_at - each.at for each in recorded if each.token_expires_at is not None]
@@ -146,8 +146,9 @@ def error_since(credential: Credential, snapshots: Iterable[Snapshot], *, as_of:
     """
     Since when a credential that is in error is known to be.
 
-    Its first snapshot in the unbroken series of error. Without one, or where the very first snapshot shows the error
-    already, so that it began before we looked, the source's stamps say: the later of the last update and attempt.
+    Its first snapshot in the unbroken series of error; where the newest snapshot shows none yet, this very instant.
+    Without any, or where the very first snapshot shows the error already, so that it began before we looked, the source's
+    stamps say: the later of the last update and attempt.
     """
     stamps = [
         each
@@ -158,7 +159,7 @@ def error_since(credential: Credential, snapshots: Iterable[Snapshot], *, as_of:
     mine = of(credential, snapshots, as_of=as_of)
     series = last_errors(mine)
     if not series:
-        return told_by_source
+        return as_of if mine else told_by_source
     first_seen = series[0].at
     if len(series) == len(mine) and told_by_source is not None:
         return min(first_seen, told_by_source)

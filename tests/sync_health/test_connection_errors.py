@@ -71,13 +71,13 @@ def test_who_is_in_error(row: dict[str, Any], policy: ConnectionErrorPolicy | No
         pytest.param(
             [in_error(last_success_at=AS_OF - HOUR)],
             "clear",
-            "a run completed at 2026-03-10T11:00:00+00:00, after the error began at 2026-03-10T09:00:00+00:00",
+            "a run completed at 2026-03-10 11:00 UTC, after the error began at 2026-03-10 09:00 UTC",
             id="a run completed since",
         ),
         pytest.param(
             [in_error()],
             "breach",
-            "the connection status is error since 2026-03-10T09:00:00+00:00, and no run has completed since",
+            "the connection status is error since 2026-03-10 09:00 UTC, and no run has completed since",
             id="nothing has changed",
         ),
         pytest.param([], "removed", CREDENTIAL_REMOVED, id="its credential has no row"),
@@ -118,6 +118,13 @@ def test_words(since: datetime | None, duration: str) -> None:
 
     assert found["title"] == "ServiceTitan Connection Error"
     assert found["message"] == f"ServiceTitan connection for Acme (production) has been in error for {duration}"
+
+
+def test_an_error_seen_for_the_first_time_has_lasted_for_no_telling_how_long() -> None:
+    """Not "for 0 seconds": it began at some time since the run before."""
+    found = judged(in_error(error_since=AS_OF)).iloc[0]
+
+    assert found["message"] == "ServiceTitan connection for Acme (production) is in error"
 
 
 def test_metadata_and_evidence() -> None:

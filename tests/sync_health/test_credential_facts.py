@@ -107,8 +107,14 @@ ERROR = {"connection_status": "error"}
         pytest.param(
             {**ERROR, "updated_at": AS_OF - MINUTE},
             [{"connection_status": "active"}],
-            AS_OF - MINUTE,
-            id="in error since the last snapshot: by the stamps",
+            AS_OF,
+            id="in error since the last snapshot: first seen now, as every later run will say",
+        ),
+        pytest.param(
+            {**ERROR, "last_connection_attempt": AS_OF - 20 * DAY},
+            [{"connection_status": "active"}],
+            AS_OF,
+            id="nor do stamps that nobody moved take the beginning back behind older successes",
         ),
         pytest.param(
             {"updated_at": AS_OF - MINUTE},
@@ -148,6 +154,23 @@ def test_since_when_in_error(row: dict[str, Any], memory: list[dict[str, Any]], 
         pytest.param(
             {
                 "token_expires_at": AS_OF + HOUR,
+                "updated_at": AS_OF - 90 * DAY,
+                "created_at": AS_OF - 90 * DAY,
+                "last_connection_attempt": AS_OF - 29 * DAY,
+            },
+            [],
+            HOUR,
+            id="nor does its last handshake: tokens are refreshed without one",
+        ),
+        pytest.param(
+            {"token_expires_at": AS_OF + HOUR, "last_connection_attempt": AS_OF - 29 * DAY},
+            [],
+            HOUR,
+            id="a handshake alone says nothing",
+        ),
+        pytest.param(
+            {
+                "token_expires_at": AS_OF + HOUR,
                 "updated_at": AS_OF - 29 * DAY,
                 "last_connection_attempt": AS_OF - HOUR,
             },
@@ -159,7 +182,17 @@ def test_since_when_in_error(row: dict[str, Any], memory: list[dict[str, Any]], 
             {"token_expires_at": AS_OF + HOUR, "updated_at": AS_OF + SECOND},
             [],
             HOUR,
-            id="an update after as_of is none",
+            id="an update after as_of lasts no longer than what remains",
+        ),
+        pytest.param(
+            {
+                "token_expires_at": AS_OF + 20 * SECOND + 15 * MINUTE,
+                "updated_at": AS_OF + 20 * SECOND,
+                "last_connection_attempt": AS_OF - 400 * DAY,
+            },
+            [],
+            20 * SECOND + 15 * MINUTE,
+            id="one refreshed between as_of and the read is not as old as the last handshake",
         ),
         pytest.param(
             {"token_expires_at": AS_OF + HOUR},

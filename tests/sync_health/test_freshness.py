@@ -99,7 +99,7 @@ def test_severity_is_policy(policy: StaleSyncPolicy, severity: str) -> None:
             id="its rows are gone, and it is young",
         ),
         pytest.param(
-            [new(-HOUR)], "no_data", "it was created only at 2026-03-10T13:00:00+00:00", id="its creation moved on"
+            [new(-HOUR)], "no_data", "it was created only at 2026-03-10 13:00 UTC", id="its creation moved on"
         ),
         pytest.param([], "removed", CREDENTIAL_REMOVED, id="its credential has no row"),
         pytest.param(
@@ -107,6 +107,12 @@ def test_severity_is_policy(policy: StaleSyncPolicy, severity: str) -> None:
             "removed",
             "the credential is no longer in use: its status is inactive",
             id="its credential is no longer monitored",
+        ),
+        pytest.param(
+            [synced(HOUR, connection_status="degraded")],
+            "no_data",
+            "its status is 'degraded', which nobody knows",
+            id="a new word for its status says nothing of whether it is in use",
         ),
         pytest.param(
             [synced(HOUR, connection_status="", is_recorded=False)],

@@ -29,7 +29,7 @@ from tests.sync_health.alert_histories import IDENTITIES, MAIL, POLICY, SLACK, T
 from tests.sync_health.alert_histories import rule_saw as saw
 
 B, C, NONE = Verdict.BREACH, Verdict.CLEAR, Verdict.NO_DATA
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BOTH = {"slack", "email"}
 
 PAIRS = [(cause, symptom) for symptom, causes in SYMPTOMS.items() for cause in causes]
@@ -165,6 +165,21 @@ def test_a_repeat_that_was_due_meanwhile_is_told_when_nothing_hides_it() -> None
             saw("no_syncs"),
             id="nor does a clock that went back",
         ),
+        pytest.param(
+            saw("monitor_health", identity={"check": "data_quality", "cause": "missing_column"}),
+            saw("stale_sync"),
+            id="nor a column that another check lacks",
+        ),
+        pytest.param(
+            saw("monitor_health", identity={"check": "sync_failures", "cause": "evaluation_token_expiry"}),
+            saw("no_syncs"),
+            id="nor a rule that raised",
+        ),
+        pytest.param(
+            saw("token_expiry", evidence={"expires_at": (T0 + 6 * DAY).isoformat()}),
+            saw("sync_failures"),
+            id="a token that lasts for days explains no failure of today",
+        ),
     ],
 )
 def test_what_does_not_explain_it_does_not_hide_it(cause: Observation, symptom: Observation) -> None:
@@ -188,6 +203,14 @@ def test_a_cause_that_nobody_minds_does_not_hide_for_ever(age: timedelta, what: 
     world.tick(T0, saw("token_expiry"))
 
     assert f"sync_failures {what}" in world.said(world.tick(T0 + age, saw("token_expiry"), saw("sync_failures")))
+
+
+def test_a_token_that_expired_explains_what_fails_since() -> None:
+    """From the very instant on: one that expires exactly then has expired."""
+    world = World()
+    said = world.said(world.tick(T0, saw("token_expiry", evidence={"expires_at": T0.isoformat()}), saw("stale_sync")))
+
+    assert sorted(said) == ["stale_sync inhibited", "token_expiry first"]
 
 
 def test_a_recovering_cause_still_hides() -> None:

@@ -192,7 +192,12 @@ def test_an_alert_of_a_credential_that_was_taken_out_of_use_does_not_stay_open_f
     world.tick(AS_OF - 48 * HOUR, saw(Verdict.BREACH))
     given = tick([], open_alerts=world.alerts)
 
-    for status, verdict in {"inactive": Verdict.REMOVED, "active": Verdict.NO_DATA, "error": Verdict.NO_DATA}.items():
+    for status, verdict in {
+        "inactive": Verdict.REMOVED,
+        "active": Verdict.NO_DATA,
+        "error": Verdict.NO_DATA,
+        "a word that upstream made up since": Verdict.NO_DATA,
+    }.items():
         facts = given.credentials.assign(connection_status=[status])
         observations = judged(replace(given, credentials=facts), policy=Policy())
         assert [each.verdict for each in observations if each.rule == "sync_failures"] == [verdict]
@@ -231,6 +236,20 @@ def test_a_rule_that_raises_becomes_an_alert_and_silences_no_other() -> None:
     }
     causes = {each.identity["cause"] for each in observations if each.rule == "monitor_health"}
     assert causes == {"evaluation_stuck_sync", "evaluation_silence", "evaluation_no_syncs"}
+
+
+def test_what_a_rule_stumbled_over_is_told_without_its_secrets() -> None:
+    """Exceptions quote what they could not read, and the record of the run keeps the detail as it is."""
+    world = World(policy=Policy())
+    world.tick(AS_OF - HOUR, *judged(tick(failing(1)), policy=Policy(), rules=["sync_failures"]))
+    (alert,) = world.alerts.values()
+    spoilt = replace(alert, evidence={"last_failed_at": "client_secret=cs1.0123456789abcdef0123"})
+    given = tick(failing(1), open_alerts={alert.fingerprint: spoilt})
+
+    (found,) = judge_tick(given, policy=Policy(), rules=["sync_failures"]).blindness
+    assert found.cause == "evaluation_sync_failures"
+    assert "cs1.0123456789abcdef0123" not in found.detail
+    assert "client_secret" in found.detail
 
 
 def test_a_doubtful_source_proves_no_recovery() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from include.sync_health.advice import BY_ERROR_CLASS, BY_RULE, advice_for
+from include.sync_health.advice import BY_ERROR_CLASS, BY_RULE, advice_for, advice_on
 from include.sync_health.alerts import AlertState, CloseReason, NotifyReason
 from include.sync_health.messages import LATE_AFTER, Links, Message, Status, message_for
 from include.sync_health.platform_outage import SHARED_CLASSES
@@ -236,6 +236,25 @@ def test_an_outage_is_advised_by_its_error_class() -> None:
     assert None not in advised.values()
     assert len(set(advised.values())) == len(SHARED_CLASSES)
     assert not [each for error_class, each in advised.items() if each is BY_ERROR_CLASS[error_class]]
+
+
+@pytest.mark.parametrize(
+    ("check", "cause", "says"),
+    [
+        pytest.param("sync_failures", "unreachable", "doctor", id="the source does not answer"),
+        pytest.param("policy", "invalid", "policy --check", id="the policy file is wrong"),
+        pytest.param("data_quality", "invalid", "doctor", id="a column of the source is of a wrong type"),
+        pytest.param("clock", "went_back", "NTP", id="the clock was ahead"),
+        pytest.param("sync_failures", "evaluation_stuck_sync", "log of the task evaluate", id="a rule failed"),
+        pytest.param("sync_failures", "stale_source", "copy that has stopped", id="rows stopped coming"),
+    ],
+)
+def test_blindness_is_advised_by_what_keeps_the_monitor_from_seeing(check: str, cause: str, says: str) -> None:
+    """``doctor`` finds nothing wrong where a rule raised, and the wrong file keeps no alert from closing."""
+    advice = advice_on(alert("monitor_health", identity={"check": check, "cause": cause}))
+
+    assert advice is not None
+    assert says in advice.first_step
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -52,6 +52,15 @@ def test_it_repeats_after_the_policys_interval(severity: Severity, after: timede
     assert world.sent(world.tick(T0 + after, saw(B, severity=severity))) == (["repeat"] if repeated else [])
 
 
+def test_what_nobody_can_judge_any_more_is_not_repeated() -> None:
+    """The last known state is no news; once it is judged again it is."""
+    world = World(policy=with_timers())
+    world.tick(T0, saw(B))
+
+    assert world.sent(world.tick(T0 + 13 * HOUR, saw(Verdict.NO_DATA))) == []
+    assert world.sent(world.tick(T0 + 14 * HOUR, saw(B))) == ["repeat"]
+
+
 def test_the_clock_of_repeats_starts_again_with_each() -> None:
     """Twelve hours after the first, and again after twelve more."""
     world = World(policy=with_timers())

@@ -122,7 +122,7 @@ def test_words() -> None:
 
     assert outage["title"] == "ServiceTitan Platform Outage"
     assert outage["message"] == (
-        "3 of 4 ServiceTitan credentials (production) failed in the last hour with the same cause: server"
+        "3 of 4 ServiceTitan credentials (production) failed in the last hour with the same cause: server errors"
     )
     assert outage["metadata"] == {
         "environment": "production",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.sync_health.visibility import Blindness, EarlierSight, silence_blindness
+from include.sync_health.visibility import Blindness, EarlierSight, clock_blindness, silence_blindness
 from tests.sync_health.frames_of import AS_OF, SECOND, runs_frame
 from tests.sync_health.oracle import Row
 
@@ -146,3 +146,26 @@ def test_a_platform_within_its_rhythm_is_never_in_doubt(gap: int, quiet: int, mo
         assert blindness is None
     elif blindness is not None:
         assert (blindness.cause == "wrong_time_zone") <= moved
+
+
+SUMMER_ENDS = datetime(2026, 11, 1, 6, 0, tzinfo=UTC)
+"""When New York's clocks go back from 02:00 to 01:00: what they show of this hour they have shown in the one before."""
+
+
+@pytest.mark.parametrize(
+    ("newest", "timezone", "cause"),
+    [
+        pytest.param(SUMMER_ENDS + HOUR / 2, "America/New_York", None, id="the hour that the clocks show twice"),
+        pytest.param(SUMMER_ENDS + HOUR / 2, "UTC", "wrong_time_zone", id="no such hour in UTC"),
+        pytest.param(
+            SUMMER_ENDS + 3 * HOUR / 2, "America/New_York", "wrong_time_zone", id="an hour that they show but once"
+        ),
+    ],
+)
+def test_the_hour_that_clocks_show_twice_is_no_other_zone(newest: datetime, timezone: str, cause: str | None) -> None:
+    """A stamp written half an hour before the change reads as one of half an hour after it."""
+    found = clock_blindness(
+        check="sync_failures", newest_started_at=newest, timezone=timezone, now=SUMMER_ENDS - HOUR / 2
+    )
+
+    assert (found and found.cause) == cause
