@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from include.sync_health.credential_facts import credential_facts
 from include.sync_health.frames import (
     CREDENTIAL_COLUMNS,
     CREDENTIAL_FACT_COLUMNS,
     CREDENTIAL_MEMORY_COLUMNS,
     ENVIRONMENTS,
 )
+from tests.sync_health.frames_of import AS_OF, runs_frame
+from tests.sync_health.oracle import Row
 
 TIMES = ("token_expires_at", "last_connection_attempt", "created_at", "updated_at", "error_since", "last_success_at")
 FLAGS = ("has_client_id", "has_client_secret", "is_recorded", "is_deleted", "is_error_from_start")
@@ -72,3 +75,29 @@ def _column(name: str, values: list[Any]) -> pd.Series:
     if name in ("credential_id", "company_id") and all(isinstance(value, int) for value in values):
         return pd.Series(values, dtype="int64")
     return pd.Series(values, dtype=object)
+
+
+def facts(
+    *rows: dict[str, Any],
+    memory: list[dict[str, Any]] | None = None,
+    runs: list[Row] | None = None,
+    is_present: bool = True,
+    older: dict[str, datetime] | None = None,
+) -> pd.DataFrame:
+    """What is known at `AS_OF` of the credentials of these rows."""
+    return credential_facts(
+        source_frame(rows),
+        runs=runs_frame(runs or []),
+        as_of=AS_OF,
+        is_present=is_present,
+        older_success=older,
+        **({} if memory is None else {"memory": memory_frame(memory)}),
+    )
+
+
+def only(values: pd.Series) -> Any:
+    """The one value as plain Python, None for a missing one."""
+    [value] = values
+    if pd.isna(value):
+        return None
+    return getattr(value, "to_pydatetime", getattr(value, "to_pytimedelta", lambda: value))()

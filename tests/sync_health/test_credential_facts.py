@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from include.sync_health.credential_facts import credential_facts, last_successes
 from include.sync_health.errors import FrameError
 from include.sync_health.frames import CREDENTIAL_FACT_COLUMNS
-from tests.sync_health.credential_frames import memory_frame, source_frame
+from tests.sync_health.credential_frames import facts, memory_frame, only, source_frame
 from tests.sync_health.frames_of import AS_OF, SECOND, runs_frame
 from tests.sync_health.oracle import Row
 
@@ -32,31 +32,6 @@ def run(number: int, end: datetime | None, *, credential: int = 1, status: str =
         updated_at=end or AS_OF,
         **known,
     )
-
-
-def facts(
-    *rows: dict[str, Any],
-    memory: list[dict[str, Any]] | None = None,
-    runs: list[Row] | None = None,
-    is_present: bool = True,
-    older: dict[str, datetime] | None = None,
-) -> pd.DataFrame:
-    return credential_facts(
-        source_frame(rows),
-        runs=runs_frame(runs or []),
-        as_of=AS_OF,
-        is_present=is_present,
-        older_success=older,
-        **({} if memory is None else {"memory": memory_frame(memory)}),
-    )
-
-
-def only(values: pd.Series) -> Any:
-    """The one value as plain Python, None for a missing one."""
-    [value] = values
-    if pd.isna(value):
-        return None
-    return getattr(value, "to_pydatetime", getattr(value, "to_pytimedelta", lambda: value))()
 
 
 ERROR = {"connection_status": "error"}
@@ -127,106 +102,6 @@ ERROR = {"connection_status": "error"}
 def test_since_when_in_error(row: dict[str, Any], memory: list[dict[str, Any]], since: datetime | None) -> None:
     """Snapshots first; the source's own stamps where they saw no beginning."""
     assert only(facts(row, memory=memory)["error_since"]) == since
-
-
-@pytest.mark.parametrize(
-    ("row", "memory", "lifetime"),
-    [
-        pytest.param({}, [], None, id="no token, no lifetime"),
-        pytest.param({"token_expires_at": AS_OF + HOUR}, [], HOUR, id="what remains"),
-        pytest.param({"token_expires_at": AS_OF - HOUR}, [], None, id="first seen expired: nothing says"),
-        pytest.param({"token_expires_at": AS_OF}, [], None, id="expiring at as_of: nothing says"),
-        pytest.param(
-            {"token_expires_at": AS_OF + HOUR, "updated_at": AS_OF - 29 * DAY},
-            [],
-            29 * DAY + HOUR,
-            id="since the update",
-        ),
-        pytest.param(
-            {"token_expires_at": AS_OF - HOUR, "updated_at": AS_OF - 2 * HOUR}, [], HOUR, id="expired, since the update"
-        ),
-        pytest.param(
-            {"token_expires_at": AS_OF + HOUR, "updated_at": AS_OF - 29 * DAY, "created_at": AS_OF - 29 * DAY},
-            [],
-            HOUR,
-            id="a row whose updated_at nobody moves says nothing of its token",
-        ),
-        pytest.param(
-            {
-                "token_expires_at": AS_OF + HOUR,
-                "updated_at": AS_OF - 90 * DAY,
-                "created_at": AS_OF - 90 * DAY,
-                "last_connection_attempt": AS_OF - 29 * DAY,
-            },
-            [],
-            HOUR,
-            id="nor does its last handshake: tokens are refreshed without one",
-        ),
-        pytest.param(
-            {"token_expires_at": AS_OF + HOUR, "last_connection_attempt": AS_OF - 29 * DAY},
-            [],
-            HOUR,
-            id="a handshake alone says nothing",
-        ),
-        pytest.param(
-            {
-                "token_expires_at": AS_OF + HOUR,
-                "updated_at": AS_OF - 29 * DAY,
-                "last_connection_attempt": AS_OF - HOUR,
-            },
-            [],
-            2 * HOUR,
-            id="an attempt after the update may have brought the token",
-        ),
-        pytest.param(
-            {"token_expires_at": AS_OF + HOUR, "updated_at": AS_OF + SECOND},
-            [],
-            HOUR,
-            id="an update after as_of lasts no longer than what remains",
-        ),
-        pytest.param(
-            {
-                "token_expires_at": AS_OF + 20 * SECOND + 15 * MINUTE,
-                "updated_at": AS_OF + 20 * SECOND,
-                "last_connection_attempt": AS_OF - 400 * DAY,
-            },
-            [],
-            20 * SECOND + 15 * MINUTE,
-            id="one refreshed between as_of and the read is not as old as the last handshake",
-        ),
-        pytest.param(
-            {"token_expires_at": AS_OF + HOUR},
-            [{"token_lifetime": 30 * DAY}],
-            30 * DAY,
-            id="the longest ever snapshotted",
-        ),
-        pytest.param({}, [{"token_lifetime": 15 * MINUTE}], 15 * MINUTE, id="remembered although the token is gone"),
-        pytest.param(
-            {"token_expires_at": AS_OF + DAY}, [{"token_lifetime": 15 * MINUTE}], DAY, id="a longer one than remembered"
-        ),
-        pytest.param(
-            {"token_expires_at": AS_OF.replace(year=9999)},
-            [{"token_lifetime": 15 * MINUTE}],
-            AS_OF.replace(year=9999) - AS_OF,
-            id="one that never expires, beyond what nanoseconds can count",
-        ),
-        pytest.param(
-            {}, [{"token_lifetime": timedelta(days=2_900_000)}], timedelta(days=2_900_000), id="one that never expired"
-        ),
-    ],
-)
-def test_how_long_its_tokens_last(
-    row: dict[str, Any], memory: list[dict[str, Any]], lifetime: timedelta | None
-) -> None:
-    """The longest of what is known; never 0 or less."""
-    assert only(facts(row, memory=memory)["token_lifetime"]) == lifetime
-
-
-def test_a_token_that_never_expires_needs_no_memory() -> None:
-    """Also before the first snapshot."""
-    found = facts({"token_expires_at": AS_OF.replace(year=9999)})
-
-    assert only(found["token_lifetime"]) == AS_OF.replace(year=9999) - AS_OF
 
 
 PAST = {
