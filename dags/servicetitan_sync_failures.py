@@ -4,8 +4,9 @@
 Every 15 minutes: reads the sync logs of Hub Plus, finds credentials whose syncs **fail several times in an hour** or
 **several times in a row**, syncs that are **stuck**, an **outage** that many credentials share, and a **platform that
 fell silent**; remembers them, and tells Slack and email once when something breaks and once when there is evidence that
-it is over; what stays open is told again, by the policy's `repeat`. Of a credential that fails it also asks for the cause (connection, token), and it judges the open alerts of
-the 6-hour checks, so that their recovery is told within a tick. If the source cannot be read, that is an alert of its own.
+it is over; what stays open is told again, by the policy's `repeat`. Of a credential that fails it also asks for the cause
+(connection, token), and it judges the open alerts of the 6-hour checks, so that their recovery is told within a tick. If
+the source cannot be read, that is an alert of its own.
 
 | task | does |
 |---|---|

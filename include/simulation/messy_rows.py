@@ -69,10 +69,6 @@ class Messy(StrEnum):
     DELETED_CREDENTIAL = "deleted_credential"
 
 
-NO_SUCCESS = (Messy.UNKNOWN_STATUS, Messy.CANCELLED_AS_FAILED, Messy.CANCELLED_STATUS, Messy.FUTURE_STAMP)
-"""Kinds that leave a slot without a completed run in time: never for a daily sync, which would grow stale."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRun:
     """

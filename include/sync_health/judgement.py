@@ -106,7 +106,8 @@ def judge_tick(tick: TickInput, *, policy: Policy, rules: Collection[str] = RULE
     silence = _silence(tick, policy=policy)
     if silence is not None:
         found.append(silence)
-    in_doubt = bool(found) or _others_doubt(tick)
+    believed = _doubts_of_others(tick)
+    in_doubt = bool(found or believed)
     said: dict[str, list[Observation]] = {}
     for rule in _in_dependency_order(tick.check):
         if rule not in rules or not _is_judged(rule, tick.check, policy=policy):
@@ -120,8 +121,7 @@ def judge_tick(tick: TickInput, *, policy: Policy, rules: Collection[str] = RULE
         observations = [each for each in observations if _in_scope(each, tick, subjects=subjects)]
     if in_doubt:
         observations = [without_evidence(each) for each in observations]
-    causes = {each.cause for each in found} | ({WRONG_TIME_ZONE} if _zone_is_doubted_by_others(tick) else set())
-    observations = doubted(observations, causes=causes)
+    observations = doubted(observations, causes={*believed, *(each.cause for each in found)})
     if tick.scope is None:
         observations += judge_health(
             found, check=tick.check, open_alerts=tick.open_alerts, policy=policy.rules.monitor_health, as_of=tick.as_of
@@ -291,22 +291,12 @@ def _empty_table(tick: TickInput) -> Iterable[Blindness]:
         )
 
 
-def _zone_is_doubted_by_others(tick: TickInput) -> bool:
-    """Return whether the 15-minute check, which alone knows of a lag in the stamps, has told of it."""
-    return "no_syncs" not in tick.check.rules and any(
-        alert.rule == "monitor_health" and alert.identity["cause"] == WRONG_TIME_ZONE
-        for alert in tick.open_alerts.values()
-    )
-
-
-def _others_doubt(tick: TickInput) -> bool:
-    """Return whether the 15-minute check, which sees the source's rhythm, has an open doubt that this one cannot have."""
+def _doubts_of_others(tick: TickInput) -> frozenset[str]:
+    """Return the open doubts of the 15-minute check, which alone sees the source's rhythm: the others believe it."""
     if "no_syncs" in tick.check.rules:
-        return False
-    return any(
-        alert.rule == "monitor_health" and alert.identity["cause"] in (STALE_SOURCE, WRONG_TIME_ZONE)
-        for alert in tick.open_alerts.values()
-    )
+        return frozenset()
+    causes = {alert.identity["cause"] for alert in tick.open_alerts.values() if alert.rule == "monitor_health"}
+    return frozenset(causes & {STALE_SOURCE, WRONG_TIME_ZONE})
 
 
 def _without_disused(observations: list[Observation], tick: TickInput, *, policy: Policy) -> list[Observation]:

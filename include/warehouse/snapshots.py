@@ -6,7 +6,6 @@ A row of ``monitoring.credential_snapshot`` holds from its ``as_of`` until the c
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +82,7 @@ _MEMORY = """
                max(as_of) FILTER (WHERE is_deleted OR connection_status IS DISTINCT FROM 'error') AS last_calm_at,
                max(token_expires_at - as_of) AS token_lifetime
         FROM monitoring.credential_snapshot
-        WHERE as_of <= %(as_of)s AND (%(ids)s::text[] IS NULL OR credential_id = ANY (%(ids)s::text[]))
+        WHERE as_of <= %(as_of)s
         GROUP BY credential_id
     )
     SELECT past.credential_id, newest.connection_status, newest.token_expires_at, newest.has_client_id,
@@ -132,9 +131,7 @@ def record_credential_changes(conn: psycopg.Connection[Any], credentials: pd.Dat
 
 
 @storage_errors()
-def credential_memory(
-    conn: psycopg.Connection[Any], *, as_of: datetime, credential_ids: Collection[str] | None = None
-) -> pd.DataFrame:
+def credential_memory(conn: psycopg.Connection[Any], *, as_of: datetime) -> pd.DataFrame:
     """
     Return `CREDENTIAL_MEMORY_COLUMNS`: one row per credential that has a snapshot no later than ``as_of``, by id.
 
@@ -145,7 +142,6 @@ def credential_memory(
     Args:
         conn: any session; nothing is committed.
         as_of: aware; later snapshots are left out.
-        credential_ids: only these; None: all.
 
     Raises:
         ValueError: ``as_of`` is naive.
@@ -153,8 +149,7 @@ def credential_memory(
     """
     import pandas as pd
 
-    ids = None if credential_ids is None else sorted(set(credential_ids))
-    rows = conn.execute(_MEMORY, {"as_of": aware(as_of), "ids": ids}).fetchall()
+    rows = conn.execute(_MEMORY, {"as_of": aware(as_of)}).fetchall()
     # As objects, or pandas 3 would turn None into NaN.
     memory = pd.DataFrame(
         {

@@ -156,11 +156,6 @@ def test_the_frame_keeps_its_contract(conn: psycopg.Connection[Any], has_rows: b
         assert memory["error_since"].tolist() == [NOW]
 
 
-def test_it_can_be_asked_of_some(conn: psycopg.Connection[Any]) -> None:
-    store(conn, "7", (0, "error", None, False))
-    store(conn, "8", (0, "error", None, False))
-    memory = credential_memory(conn, as_of=NOW, credential_ids=["8", "9"])
-    assert memory["credential_id"].tolist() == ["8"]
-    assert credential_memory(conn, as_of=NOW, credential_ids=[]).empty
+def test_a_naive_time_is_refused(conn: psycopg.Connection[Any]) -> None:
     with pytest.raises(ValueError, match="naive"):
         credential_memory(conn, as_of=NOW.replace(tzinfo=None))
