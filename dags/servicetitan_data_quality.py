@@ -2,8 +2,9 @@
 # ServiceTitan data quality
 
 Every 6 hours: reads the syncs that completed within 24 hours, finds those in which **more than a fifth of the records
-failed**, tells each once, and once more when newer syncs are good again; and keeps `monitoring.quality_daily` up to date,
-the table that reports read: one row per day, credential and data type.
+failed**, days that lost more than their weekday usually does, and syncs that bring nothing where something used to come;
+tells each once, and once more when it is over; and keeps `monitoring.quality_daily` up to date, the table that reports
+read: one row per day, credential and data type.
 
 | task | does |
 |---|---|

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from include.sync_health.checks import Check
     from include.sync_health.observations import Observation
     from include.sync_health.policy import Policy
+    from include.sync_health.stored_days import StoredDays
 
 CHECKS = {
     "platform-outage": "platform_outage",
@@ -29,6 +30,8 @@ CHECKS = {
     "stuck-syncs": "stuck_sync",
     "stale-syncs": "stale_sync",
     "data-quality": "data_quality",
+    "quality-drop": "quality_drop",
+    "empty-syncs": "empty_syncs",
 }
 """The checks by their name in the shell, and the rule of `include.sync_health.checks.RULES` that each evaluates."""
 
@@ -48,8 +51,9 @@ def add_parser(subparsers: Any) -> None:
         "check",
         help="evaluate the rules now or at a moment, without writing or telling",
         description="Evaluate rules against the Hub Plus database (connection hub_plus_db). Nothing is written and "
-        "nobody is told. The monitoring schema is not needed; where there is one, what it remembers of the credentials "
-        "is used. Exit code 0: nothing breaches; 1: something does; 2: it could not be told.",
+        "nobody is told. The monitoring schema is needed by quality-drop and empty-syncs alone, which compare with the "
+        "days it stores; where there is one, what it remembers of the credentials is used as well. Exit code 0: nothing "
+        "breaches; 1: something does; 2: it could not be told.",
     )
     parser.add_argument("check", choices=[*CHECKS, "all"], help="the check, or all of them")
     parser.add_argument("--as-of", metavar="T", help="judge at this instant, ISO 8601 with an offset (default: now)")
@@ -73,12 +77,12 @@ def run(args: argparse.Namespace) -> int:
         which wins over 1.
 
     Raises:
-        MonitorError: the policy, an argument or the source is wrong.
+        MonitorError: the policy, an argument or the source is wrong, or there is no monitoring schema to compare with.
     """
     from include.orchestration.check_reading import read_for
     from include.orchestration.check_tasks import filters_of
     from include.orchestration.settings import policy_in_force, postgres_conninfo
-    from include.sync_health.checks import CREDENTIAL_RULES, EVERYTHING
+    from include.sync_health.checks import COUNTED_RULES, CREDENTIAL_RULES, EVERYTHING, TREND_RULES
     from include.sync_health.errors import RequestError, SourceError
     from include.sync_health.judgement import TickInput, judge_tick
     from include.sync_health.redaction import clean
@@ -93,9 +97,18 @@ def run(args: argparse.Namespace) -> int:
     filters = filters_of({"credential": args.credential, "environment": args.environment})
     rules, notes = _rules_of(args.check, policy=policy, filters=filters)
     began = time.monotonic()
-    memory, forgetful = _memory(policy, as_of=as_of)
+    remembered, forgetful = _remembered(policy, as_of=as_of, rules=rules)
+    memory = remembered.memory
     if forgetful and set(rules) & set(CREDENTIAL_RULES):
-        notes.append(forgetful)
+        notes.append(f"nothing is remembered of the credentials, only the source's own columns speak: {forgetful}")
+    if forgetful and set(rules) & set(TREND_RULES):
+        trends = (
+            f"{' and '.join(rule for rule in rules if rule in TREND_RULES)}: not checked: needs the monitoring schema"
+        )
+        rules = [rule for rule in rules if rule not in TREND_RULES]
+        if not rules:
+            raise RequestError(f"{trends}: {forgetful}")
+        notes.append(trends)
     source, untold = postgres_conninfo(policy.source.connection), []
 
     def read_of(rules: Sequence[str]) -> tuple[Check, CheckRead]:
@@ -107,12 +120,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         check, found = read_of(rules)
     except SourceError as error:
-        others = [rule for rule in rules if rule != "data_quality"]
+        others = [rule for rule in rules if rule not in COUNTED_RULES]
         if error.cause not in COLUMN_CAUSES or others in ([], rules):
             raise
-        # The columns that only it needs may be what is missing: the others are judged all the same, as the DAGs do.
+        # The columns that only they need may be what is missing: the others are judged all the same, as the DAGs do.
         check, found = read_of(others)
-        rules, untold = others, [f"data_quality: {error}"]
+        untold = [f"{' and '.join(rule for rule in rules if rule in COUNTED_RULES)}: {error}"]
+        rules = others
     read = found.read
     doubt = clock_blindness(
         check=check.name,
@@ -130,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
             blindness=[doubt] if doubt else [],
             scope=filters.admits if filters.narrow else None,
             whole_environments=filters.whole_environments,
+            stored=remembered.stored,
         ),
         policy=policy,
         rules=rules,
@@ -233,14 +248,23 @@ def _rules_of(named: str, *, policy: Policy, filters: RunFilters) -> tuple[list[
     return rules, [f"{note}: not checked" for note in notes]
 
 
-def _memory(policy: Policy, *, as_of: datetime) -> tuple[Memory, str | None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Remembered:
+    """What our own tables know: of the credentials, and of the days that trends are compared with."""
+
+    memory: Memory
+    stored: StoredDays | None = None
+
+
+def _remembered(policy: Policy, *, as_of: datetime, rules: Sequence[str]) -> tuple[_Remembered, str | None]:
     """
-    Return what our own tables remember, and None; nothing, and a note why, where they cannot be read.
+    Return what our own tables remember, and None; nothing, and why, where they cannot be read.
 
     Open runs are sought in the source all the same, so that the shell sees what a gap in that memory would hide.
     """
-    from include.orchestration.check_reading import Memory, recall
+    from include.orchestration.check_reading import Memory, recall, recall_days
     from include.orchestration.settings import postgres_conninfo
+    from include.sync_health.checks import EVERYTHING
     from include.sync_health.errors import MonitorError
     from include.warehouse.migration import require_current
     from include.warehouse.monitoring_session import connect
@@ -248,10 +272,11 @@ def _memory(policy: Policy, *, as_of: datetime) -> tuple[Memory, str | None]:
     try:
         with connect(postgres_conninfo(policy.storage_connection)) as conn:
             require_current(conn)
-            return replace(recall(conn, policy=policy, as_of=as_of), open_sync_ids=None), None
+            memory = replace(recall(conn, policy=policy, as_of=as_of), open_sync_ids=None)
+            stored = recall_days(conn, replace(EVERYTHING, rules=tuple(rules)), policy=policy, as_of=as_of)
+            return _Remembered(memory=memory, stored=stored), None
     except MonitorError as error:
-        reason = " ".join(str(error).split())
-        return Memory(), f"nothing is remembered of the credentials, only the source's own columns speak: {reason}"
+        return _Remembered(memory=Memory()), " ".join(str(error).split())
 
 
 def _length(rule: str, policy: Policy) -> timedelta:
@@ -266,5 +291,7 @@ def _length(rule: str, policy: Policy) -> timedelta:
             return rules.stale_sync.stale_after
         case "token_expiry" | "connection_error":
             return timedelta(0)
+        case "quality_drop":
+            return rules.quality_drop.weeks * timedelta(weeks=1)
     length: timedelta = getattr(rules, rule).window
     return length

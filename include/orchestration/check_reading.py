@@ -10,10 +10,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from include.sync_health.alerts import Alert
-from include.sync_health.checks import CREDENTIAL_RULES, SYNC_FAILURES, Check
+from include.sync_health.checks import COUNTED_RULES, CREDENTIAL_RULES, SYNC_FAILURES, TREND_RULES, Check
 from include.sync_health.errors import RequestError, SourceError
 from include.sync_health.frames import COUNT_COLUMNS, ENVIRONMENTS
 from include.sync_health.policy import Policy
+from include.sync_health.stored_days import StoredDays, days_needed
 from include.sync_health.subjects import Subject
 from include.sync_health.visibility import WEEK, WRONG_TIME_ZONE, EarlierSight
 
@@ -84,7 +85,7 @@ class CheckRead:
     What a check read.
 
     Args:
-        read: the runs, with `COUNT_COLUMNS` where quality is judged.
+        read: the runs, with `COUNT_COLUMNS` where a rule of `COUNTED_RULES` is judged.
         credentials: `CREDENTIAL_COLUMNS`, as the source has them now.
         facts: `CREDENTIAL_FACT_COLUMNS`, as they were at the instant judged.
         is_present: whether that instant is now, as far as columns without a past are concerned.
@@ -137,6 +138,41 @@ def recall(
         before=_earlier_sight(conn, policy=policy, as_of=as_of, alerts=alerts),
         credentials=credential_memory(conn, as_of=as_of),
     )
+
+
+def recall_days(
+    conn: psycopg.Connection[Any],
+    check: Check,
+    *,
+    policy: Policy,
+    as_of: datetime,
+    open_alerts: Collection[Alert] = (),
+) -> StoredDays | None:
+    """
+    Return the stored days that a check's trend rules compare with; None where it judges none of them.
+
+    A rule that is judged only where an alert is open needs the days of those alerts' credentials alone.
+
+    Args:
+        conn: a session on the monitoring schema; nothing is written.
+        check: the check.
+        policy: how far back the rules look, and which of them are on.
+        as_of: the instant judged; aware.
+        open_alerts: which are open.
+
+    Raises:
+        StorageError: the schema is missing or the database unreachable.
+    """
+    from include.warehouse.quality_baseline import read_stored_days
+
+    ours = [alert for alert in open_alerts if alert.rule in check.of_open]
+    of_all = set(TREND_RULES) & set(check.rules)
+    rules = of_all | ({alert.rule for alert in ours} & set(TREND_RULES) if policy.recheck_open else set())
+    days = days_needed(rules, policies=policy.rules, as_of=as_of, timezone=policy.reporting_timezone)
+    if not days:
+        return None
+    of_some = {alert.credential_id for alert in ours if alert.rule in rules and alert.credential_id}
+    return read_stored_days(conn, days, credential_ids=None if of_all else of_some)
 
 
 def _earlier_sight(
@@ -213,10 +249,10 @@ def read_for(
                 with_counts=with_counts,
             )
 
-        if "data_quality" in looked_back_at:
+        if looked_back_at & set(COUNTED_RULES):
             read = _with_counts_if_there(read_runs)
         else:
-            read = read_runs(with_counts="data_quality" in check.rules)
+            read = read_runs(with_counts=bool(set(COUNTED_RULES) & set(check.rules)))
         older = _older_successes(reader, read.runs, credentials, check=check, as_of=as_of, open_alerts=open_alerts)
     is_present = abs(now - as_of) <= PRESENT
     return CheckRead(
@@ -242,7 +278,7 @@ def _with_counts_if_there(read_runs: Callable[..., RunsRead]) -> RunsRead:
         if error.cause not in ("missing_column", "permission"):
             raise
         read = read_runs(with_counts=False)  # raises where it is another column
-        log.warning("open alerts of data_quality cannot be judged: %s", error)
+        log.warning("open alerts of %s cannot be judged: %s", " and ".join(COUNTED_RULES), error)
         return replace(read, runs=read.runs.assign(**dict.fromkeys(COUNT_COLUMNS, float("nan"))))
 
 
@@ -260,6 +296,8 @@ def lookback_of(check: Check, policy: Policy) -> timedelta:
         "connection_error": rules.stale_sync.stale_after,
         "stale_sync": rules.stale_sync.stale_after,
         "data_quality": rules.data_quality.window,
+        "quality_drop": timedelta(0),  # it is judged by our own tables
+        "empty_syncs": rules.empty_syncs.window,
     }
     return max(windows[rule] for rule in check.all_rules)
 

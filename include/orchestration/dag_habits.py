@@ -23,3 +23,6 @@ DAGRUN_TIMEOUT = timedelta(minutes=45)
 
 SOURCE_POOL = "servicetitan_source"
 """The pool of tasks that read the Hub Plus database; see airflow_settings.yaml."""
+
+BACKFILL_POOL = "servicetitan_backfill"
+"""The pool of the months of a backfill: in the other, they would keep the checks waiting."""

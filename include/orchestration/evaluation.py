@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from include.orchestration.check_reading import CheckRead, RunFilters, read_for, recall
+from include.orchestration.check_reading import CheckRead, RunFilters, read_for, recall, recall_days
 from include.sync_health.alerts import Alert, AlertEvent, AlertState, EventKind
 from include.sync_health.checks import SYNC_FAILURES, Check
 from include.sync_health.errors import PolicyError, RequestError, SourceError
@@ -26,6 +26,7 @@ from include.sync_health.notifications import Decision, decide, owes_a_close
 from include.sync_health.observations import Observation, episode_of
 from include.sync_health.own_health import judge_surroundings
 from include.sync_health.policy import Policy
+from include.sync_health.stored_days import StoredDays
 from include.sync_health.verdicts import Verdict
 from include.sync_health.visibility import (
     Blindness,
@@ -116,6 +117,9 @@ def evaluate_check(evaluation: Evaluation) -> Outcome:
         before = alert_store.load_alerts(conn)
         open_alerts = _judgeable(before, evaluation=evaluation)
         memory = recall(conn, policy=policy, as_of=as_of, alerts=open_alerts)
+        stored: StoredDays | None = None
+        if evaluation.mode is RunMode.LIVE:  # a trend of the past would be told by days that came after it
+            stored = recall_days(conn, check, policy=policy, as_of=as_of, open_alerts=list(open_alerts.values()))
         conn.commit()
 
         read: CheckRead | None = None
@@ -148,7 +152,7 @@ def evaluate_check(evaluation: Evaluation) -> Outcome:
             log.exception("the source could not be read")
             detail = f"the source could not be read: {type(error).__name__}; the log of the task has the details"
             doubt = Blindness(check=check.name, cause="invalid", detail=detail)
-        return _store(conn, evaluation, read=read, doubt=doubt, before=memory.before, began=began)
+        return _store(conn, evaluation, read=read, doubt=doubt, before=memory.before, stored=stored, began=began)
 
 
 def _clock_doubt(evaluation: Evaluation, *, newest_started_at: datetime | None) -> Blindness | None:
@@ -176,6 +180,7 @@ def _store(
     read: CheckRead | None,
     doubt: Blindness | None,
     before: EarlierSight | None,
+    stored: StoredDays | None,
     began: float,
 ) -> Outcome:
     """Judge and write in one transaction, under the lock that serialises evaluations."""
@@ -187,7 +192,9 @@ def _store(
     with conn.transaction() as transaction:
         alert_store.lock_alerts(conn)
         known = alert_store.load_alerts(conn)
-        observations, blindness = _observe(evaluation, known, read=read, doubt=doubt, before=before)
+        observations, blindness, untold = _observe(
+            evaluation, known, read=read, doubt=doubt, before=before, stored=stored
+        )
         if evaluation.as_baseline and blindness is not None:
             raise SourceError(f"no baseline of a source in doubt: {blindness.detail}", cause=blindness.cause)
         result = StepResult(alerts={}, events=())
@@ -206,7 +213,7 @@ def _store(
         alert_store.save_step(
             conn, alerts=decision.alerts.values(), events=events, deliveries=decision.deliveries, now=evaluation.now
         )
-        run = _check_run(evaluation, observations, read=read, blindness=blindness, began=began)
+        run = _check_run(evaluation, observations, untold=untold, read=read, blindness=blindness, began=began)
         check_runs.record_check_run(conn, run)
         if evaluation.dry_run:
             raise psycopg.Rollback(transaction)
@@ -242,8 +249,9 @@ def _observe(
     read: CheckRead | None,
     doubt: Blindness | None,
     before: EarlierSight | None,
-) -> tuple[list[Observation], Blindness | None]:
-    """Return what this run says, and the first reason why it could not see, or not all."""
+    stored: StoredDays | None,
+) -> tuple[list[Observation], Blindness | None, Mapping[str, int]]:
+    """Return what this run says, the first reason why it could not see, or not all, and what it counts without saying."""
     as_of, policy, filters = evaluation.window.as_of, evaluation.policy, evaluation.filters
     open_alerts = _judgeable(known, evaluation=evaluation)
     scope = filters.admits if filters.narrow else None
@@ -266,6 +274,8 @@ def _observe(
                 blindness=[doubt] if doubt else [],
                 scope=scope,
                 whole_environments=filters.whole_environments,
+                stored=stored,
+                tells_all=False,
             ),
             policy=policy,
         )
@@ -278,7 +288,7 @@ def _observe(
             as_of=as_of,
             now=evaluation.now,
         )
-    return observations, next(iter(judgement.blindness), None)
+    return observations, next(iter(judgement.blindness), None), judgement.untold
 
 
 def _history(observations: Iterable[Observation], *, as_of: datetime) -> list[AlertEvent]:
@@ -301,13 +311,14 @@ def _check_run(
     evaluation: Evaluation,
     observations: Iterable[Observation],
     *,
+    untold: Mapping[str, int],
     read: CheckRead | None,
     blindness: Blindness | None,
     began: float,
 ) -> Any:
     from include.warehouse.check_runs import CheckRun
 
-    counted = Counter(f"{each.rule}.{each.verdict}" for each in observations)
+    counted = Counter(f"{each.rule}.{each.verdict}" for each in observations) + Counter(untold)
     window, rows = evaluation.window, read.read if read else None
     return CheckRun.of(
         check=evaluation.check.name,

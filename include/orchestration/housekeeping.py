@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from include.orchestration.daily_quality_run import DAY, LATE_DATA, restate_days
+from include.orchestration.daily_quality_run import LATE_DATA
+from include.orchestration.day_restatement import DAY, restate_days
 from include.sync_health.errors import RequestError
 from include.sync_health.windows import RunMode, resolve_window, run_mode
 
@@ -97,7 +98,7 @@ def late_pass(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]
         policy=policy,
         days=[*overdue, *days_between(first, today)],
         as_of=as_of,
-        now=now,
+        clock=lambda: now,
         slack=lookback,
     )
     late, notes = restated.late_sync_ids, restated.notes

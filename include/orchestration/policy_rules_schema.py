@@ -141,6 +141,38 @@ class DataQualitySection(RuleSection):
         return agreeing(self, "high_share", is_above, "at least", "breach_share")
 
 
+class QualityDropSection(RuleSection):
+    """`rules.quality_drop`."""
+
+    weeks: of.Weeks
+    min_days: of.Count
+    min_records: of.Records
+    min_drop: of.Points
+    spread: of.Deviations
+    clear_share: of.Share
+    high_drop: of.PointsOrNever
+
+    @model_validator(mode="after")
+    def _agree(self) -> QualityDropSection:
+        agreeing(self, "min_days", self.min_days <= self.weeks, "at most", "weeks")
+        is_above = self.high_drop is None or self.high_drop >= self.min_drop
+        return agreeing(self, "high_drop", is_above, "at least", "min_drop")
+
+
+class EmptySyncsSection(RuleSection):
+    """`rules.empty_syncs`."""
+
+    window: of.Window
+    min_syncs: of.Count
+    weeks: of.Weeks
+    min_days: of.Count
+    usual_share: of.Share
+
+    @model_validator(mode="after")
+    def _agree(self) -> EmptySyncsSection:
+        return agreeing(self, "min_days", self.min_days <= self.weeks, "at most", "weeks")
+
+
 class RulesSection(Section):
     """`rules`: the names of `RulePolicies`."""
 
@@ -153,6 +185,8 @@ class RulesSection(Section):
     stuck_sync: StuckSyncSection
     stale_sync: StaleSyncSection
     data_quality: DataQualitySection
+    quality_drop: QualityDropSection
+    empty_syncs: EmptySyncsSection
     monitor_health: RuleSection
 
 
@@ -168,6 +202,8 @@ def rules_of(section: RulesSection) -> core.RulePolicies:
         stuck_sync=core.StuckSyncPolicy(**_of_core(section.stuck_sync)),
         stale_sync=core.StaleSyncPolicy(**_of_core(section.stale_sync)),
         data_quality=core.DataQualityPolicy(**_of_core(section.data_quality)),
+        quality_drop=core.QualityDropPolicy(**_of_core(section.quality_drop)),
+        empty_syncs=core.EmptySyncsPolicy(**_of_core(section.empty_syncs)),
         monitor_health=core.MonitorHealthPolicy(**_of_core(section.monitor_health)),
     )
 

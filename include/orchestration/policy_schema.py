@@ -142,6 +142,15 @@ class RetentionSection(Section):
         return agreeing(self, "token_detail", agrees, "at most", "credential_snapshots")
 
 
+class BackfillSection(Section):
+    """`backfill`; without a connection of its own it reads where everything else does."""
+
+    connection: of.ConnectionId | None
+    statement_timeout: of.Timeout
+    pause: Annotated[timedelta, BeforeValidator(values.duration(at_most=timedelta(minutes=1)))]
+    rows_per_read: Annotated[int, BeforeValidator(values.whole_number(at_least=1_000, at_most=2_000_000))]
+
+
 class PolicySection(Section):
     """The whole file."""
 
@@ -159,6 +168,7 @@ class PolicySection(Section):
     inhibition: of.Switch
     summary_above: of.Count
     retention: RetentionSection
+    backfill: BackfillSection
     monitoring_level: of.LevelWord
 
 
@@ -192,6 +202,7 @@ def policy_of(section: PolicySection) -> core.Policy:
         inhibition=section.inhibition,
         summary_above=section.summary_above,
         retention=core.RetentionPolicy(**dict(section.retention)),
+        backfill=core.BackfillPolicy(**dict(section.backfill)),
         monitoring_level=section.monitoring_level,
     )
 
@@ -239,6 +250,7 @@ def tree_of(policy: core.Policy) -> dict[str, Any]:
         "inhibition": policy.inhibition,
         "summary_above": policy.summary_above,
         "retention": _plain(policy.retention, RetentionSection),
+        "backfill": _plain(policy.backfill, BackfillSection),
         "monitoring_level": str(policy.monitoring_level),
     }
 

@@ -29,6 +29,7 @@ _long_window = values.duration(at_least=SECOND, at_most=30 * DAY)
 _lookback = values.duration(at_least=SECOND, at_most=366 * DAY)
 _count = values.whole_number(at_least=1, at_most=MAX_COUNT)
 _share_above = values.percentage(at_least=0, below=100)
+_points = values.number(at_least=0, at_most=100)
 
 Span = Annotated[timedelta, BeforeValidator(values.duration(at_most=7 * DAY))]
 LongSpan = Annotated[timedelta, BeforeValidator(values.duration(at_most=30 * DAY))]
@@ -50,12 +51,17 @@ Count = Annotated[int, BeforeValidator(_count)]
 CountOrNever = Annotated[int | None, BeforeValidator(values.or_never(_count))]
 Records = Annotated[int, BeforeValidator(values.whole_number(at_least=0, at_most=1_000_000))]
 HoursOfDay = Annotated[int, BeforeValidator(values.whole_number(at_least=1, at_most=24))]
+Weeks = Annotated[int, BeforeValidator(values.whole_number(at_least=1, at_most=52))]
 Days = Annotated[int, BeforeValidator(values.whole_number(at_least=0, at_most=31))]
 Share = Annotated[float, BeforeValidator(values.percentage(above=0, at_most=100))]
 """For "this and more" and "less than this", which 0 would make always and never."""
 ShareAbove = Annotated[float, BeforeValidator(_share_above)]
 """For "more than this", which 100 would make never."""
 ShareAboveOrNever = Annotated[float | None, BeforeValidator(values.or_never(_share_above))]
+Points = Annotated[float, BeforeValidator(_points)]
+"""Between two percentages."""
+PointsOrNever = Annotated[float | None, BeforeValidator(values.or_never(_points))]
+Deviations = Annotated[float, BeforeValidator(values.number(at_least=0, at_most=100))]
 Switch = Annotated[bool, BeforeValidator(values.switch)]
 Zone = Annotated[str, BeforeValidator(values.zone)]
 ConnectionId = Annotated[str, BeforeValidator(values.connection_id)]

@@ -98,6 +98,18 @@ def whole_number(*, at_least: int, at_most: int) -> Callable[[Any], int]:
     return validate
 
 
+def number(*, at_least: float, at_most: float) -> Callable[[Any], float]:
+    """Return a validator of numbers in ``[at_least, at_most]``."""
+
+    def validate(value: Any) -> float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not at_least <= value <= at_most:
+            raise refused(f"use a number from {at_least:g} to {at_most:g}, such as 5 or 2.5")
+        return float(value)
+
+    return validate
+
+
 def percentage(
     *, at_least: float | None = None, above: float = 0, at_most: float | None = None, below: float = 100
 ) -> Callable[[Any], float]:

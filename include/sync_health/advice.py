@@ -130,6 +130,18 @@ BY_RULE: Mapping[str, Advice] = {
         first_step="Read servicetitan_errors.log around the time this sync completed: it names the fields; then look at such "
         "records in ServiceTitan",
     ),
+    "quality_drop": Advice(
+        likely_cause="Something changed since the days before: a field that Hub Plus requires or maps anew, or another way of "
+        "entering records in ServiceTitan",
+        first_step="Compare that day's rows in monitoring.field_quality_daily with those of the week before: the field whose "
+        "failures grew names the change; without such rows, read servicetitan_errors.log of that day",
+    ),
+    "empty_syncs": Advice(
+        likely_cause="The syncs run but ask for nothing, such as by a date that stands still, or a scope was taken away and "
+        "ServiceTitan answers with empty lists; or nobody there works any more",
+        first_step="In ServiceTitan, see whether such records were created since; if so, start a full sync of this data type in "
+        "Hub Plus and compare the app's scopes; if not, ask the customer",
+    ),
     "monitor_health": Advice(
         likely_cause="The monitor cannot read the source, or must not trust it: while this lasts, none of this check's alerts "
         "closes as recovered, and new trouble may go unseen",

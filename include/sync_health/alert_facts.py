@@ -91,6 +91,11 @@ _SHOWN_ELSEWHERE = frozenset(
         "stale_seconds",
         "open_seconds",
         "failed_percent",
+        "day",
+        "score_percent",
+        "usual_percent",
+        "threshold_points",
+        "empty_syncs",
     }
 )
 _LABELS = {
@@ -115,6 +120,12 @@ _LABELS = {
     "newest_percent": "Failed records, newest sync",
     "breaching": "Syncs above the threshold",
     "contradicting": "Syncs whose counts contradict",
+    "records_processed": "Records that day",
+    "drop_points": "Drop",
+    "mad_points": "Usual spread (median absolute deviation)",
+    "days_compared": "Compared with",
+    "last_records_at": "Last sync with records",
+    "days_with_records": "Days with records, of those with a sync",
 }
 KNOWN_EVIDENCE = _SHOWN_ELSEWHERE | _LABELS.keys()
 """The keys that messages have words for, or leave out on purpose."""
@@ -125,6 +136,7 @@ _THRESHOLDS = {
     "in_a_row": "threshold",
     "share_percent": "threshold_percent",
     "newest_percent": "threshold_percent",
+    "drop_points": "threshold_points",
 }
 """The evidence that tells what a number was measured by."""
 
@@ -161,6 +173,8 @@ def _evidence_value(key: str, value: Any) -> Text:
         return (describe(timedelta(seconds=value)),)
     if key.endswith("_percent") and isinstance(value, int | float):
         return (f"{value:g}%",)
+    if key.endswith("_points") and isinstance(value, int | float):
+        return (f"{value:g} points",)
     if isinstance(value, datetime):
         return (value,) if value.tzinfo else (clean(value.isoformat(), limit=SHORT),)
     if key.endswith("_at") and isinstance(value, str) and (instant := _instant(value)):

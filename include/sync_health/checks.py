@@ -11,6 +11,12 @@ CREDENTIAL_RULES = ("token_expiry", "connection_error", "stale_sync")
 PLATFORM_RULES = ("platform_outage", "no_syncs")
 """What is judged over all credentials of an environment: a run that leaves some out cannot."""
 
+COUNTED_RULES = ("data_quality", "empty_syncs")
+"""What is judged by the record counts of the sync log, which not every role may read."""
+
+TREND_RULES = ("quality_drop", "empty_syncs")
+"""What is compared with our own stored days: not judged without them, nor in a historical run."""
+
 RULES = (
     "platform_outage",
     "no_syncs",
@@ -21,6 +27,8 @@ RULES = (
     "stuck_sync",
     "stale_sync",
     "data_quality",
+    "quality_drop",
+    "empty_syncs",
 )
 """All rules but the monitor's own health, in the order in which they are judged: causes before symptoms."""
 
@@ -57,13 +65,15 @@ SYNC_FAILURES = Check(
     every=timedelta(minutes=15),
     rules=("platform_outage", "no_syncs", "sync_failures", "consecutive_failures", "stuck_sync"),
     of_failing=("token_expiry", "connection_error"),
-    of_open=("stale_sync", "data_quality"),
+    of_open=("stale_sync", "data_quality", "empty_syncs"),
 )
 """The 15-minute check."""
 
 CREDENTIAL_HEALTH = Check(name="credential_health", every=timedelta(hours=6), rules=CREDENTIAL_RULES)
 
-DATA_QUALITY = Check(name="data_quality", every=timedelta(hours=6), rules=("data_quality",))
+DATA_QUALITY = Check(
+    name="data_quality", every=timedelta(hours=6), rules=("data_quality", "quality_drop", "empty_syncs")
+)
 
 EVERYTHING = Check(name="everything", every=timedelta(minutes=15), rules=RULES)
 """All at once: for the shell, and for the baseline of a database that is watched for the first time."""

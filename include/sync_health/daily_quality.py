@@ -6,28 +6,40 @@ A day is a calendar day of the reporting time zone, 23 or 25 hours long where th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from include.sync_health.causes import classify
+from include.sync_health.company_names import names_on
+from include.sync_health.field_quality import (
+    FIELD_COLUMNS,
+    REQUIRED_FIELDS,
+    SyncDetails,
+    aggregate_fields,
+    details_of,
+)
 from include.sync_health.frames import (
     COUNT_COLUMNS,
-    CREDENTIAL_COLUMNS,
+    DATA_TYPES,
     RUN_COLUMNS,
+    RUN_STATUSES,
     id_text,
     require_columns,
 )
+from include.sync_health.proportions import percent_with_interval
 from include.sync_health.stuck_syncs import OPEN_STATUSES
+from include.sync_health.verdicts import ErrorClass
 
-CALC_VERSION = 1
+CALC_VERSION = 2
 """Of the definitions below; a change of what a column means raises it."""
-
-WILSON_Z = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution: a two-sided 95 % interval."""
 
 DAILY_KEY = ("day", "credential_id", "data_type")
 
@@ -52,13 +64,48 @@ DAILY_COLUMNS = (
     "score_high",  # float64, percent; NaN with the score
     "duration_avg_seconds",  # float64; NaN: no completed sync has a known duration
     "duration_p95_seconds",  # float64; NaN with the average
+    "syncs_empty",  # int64: completed, with 0 records processed (not: with an unknown number)
+    "syncs_timed",  # int64: completed, with a known duration; the weight of duration_avg_seconds
+    "failed_auth",  # int64: failed syncs by the class of their error; the failed_ columns sum to syncs_failed
+    "failed_permission",  # int64
+    "failed_rate_limit",  # int64
+    "failed_timeout",  # int64
+    "failed_server",  # int64
+    "failed_decode",  # int64
+    "failed_validation",  # int64
+    "failed_unknown",  # int64
+    "syncs_with_detail",  # int64: completed and failed syncs whose details tell how many records lack which fields
+    "records_with_detail",  # int64: records_processed of those
+    "missing_required",  # int64: required fields that their records lack, counted once per record and field
+    "completeness",  # float64, percent; NaN: no detail, or the data type has no required fields of its own
     "is_final",  # bool
     "calc_version",  # int64
 )
 """One row per day, credential and data type that had a sync."""
 
+ERROR_CLASSES = tuple(each for each in ErrorClass if each is not ErrorClass.CANCELLED)
+"""The classes of failed syncs, each with a ``failed_`` column; a cancelled one is no failure."""
+
 _RECORDS = ("records_processed", "records_successful", "records_failed")
-_SUMS = tuple(name for name in DAILY_COLUMNS if name.startswith(("syncs_", "records_")) or name == "inconsistent")
+
+Flags = NDArray[np.bool_]
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayAggregates:
+    """
+    What some days came to.
+
+    Args:
+        daily: `DAILY_COLUMNS`, ordered by `DAILY_KEY` as text; no row for a day without a sync.
+        fields: `FIELD_COLUMNS`, ordered likewise: fields that failed, of the same keys.
+        problems: how many details could not be used, by kind.
+    """
+
+    daily: pd.DataFrame
+    fields: pd.DataFrame
+    problems: Mapping[str, int]
 
 
 def aggregate_days(
@@ -70,7 +117,8 @@ def aggregate_days(
     as_of: datetime,
     late_data_days: int,
     duration_fallback: bool = True,
-) -> pd.DataFrame:
+    names: pd.DataFrame | None = None,
+) -> DayAggregates:
     """
     Return the aggregates of some days.
 
@@ -81,42 +129,71 @@ def aggregate_days(
     The score is 100 * successful / processed of the sums, and NaN where those do not add up or a count is negative.
     A duration is ``processing_seconds``, else ``completed_at - started_at``; not at 0, negative or unknown. p95 is the
     nearest-rank percentile. ``is_final``: the day ended at least ``late_data_days`` days before the day of ``as_of``.
+    Company and environment are what they were at the day's end, as far as that was recorded.
+
+    The result does not depend on the order of the rows, nor on which other days are asked for: durations are summed in
+    whole microseconds, and counts are whole.
 
     Args:
         runs: `RUN_COLUMNS` and `COUNT_COLUMNS`, in any order: all rows that belong to these days; others are ignored.
+            Without `DETAIL_COLUMNS` there is no detail.
         credentials: `CREDENTIAL_COLUMNS`, for names.
         days: which days, in any order.
         timezone: the reporting time zone, an IANA name.
         as_of: the instant up to which the source was read; aware.
         late_data_days: for how many days after its end a day may still change.
         duration_fallback: False: only stored durations count.
-
-    Returns:
-        `DAILY_COLUMNS`, ordered by `DAILY_KEY` as text; no row for a day without a sync.
+        names: `NAME_COLUMNS` of what was recorded of the credentials; None: nothing was.
 
     Raises:
         FrameError: a column is missing.
         ValueError: ``as_of`` is naive.
     """
     require_columns(runs, (*RUN_COLUMNS, *COUNT_COLUMNS), name="runs")
-    require_columns(credentials, CREDENTIAL_COLUMNS, name="credentials")
     if as_of.tzinfo is None:
         raise ValueError("as_of must be timezone-aware")
-    rows = _classified(_of_days(runs, days=days, timezone=timezone), duration_fallback=duration_fallback)
-    groups = rows.groupby(list(DAILY_KEY), observed=True, sort=True)
-    daily = groups[list(_SUMS)].sum().astype("int64")
-    has_negative = groups["has_negative"].any()
-    daily["quality_score"], daily["score_low"], daily["score_high"] = _scores(daily, distrusted=has_negative)
-    daily = daily.join(_durations(rows))
-    daily = daily.reset_index()
+    wanted = sorted(set(days))
+    bounds = [day_bounds(day, timezone=timezone) for day in wanted]
+    ends = np.array([end.replace(tzinfo=None) for _, end in bounds], dtype="datetime64[us]")
+    place = _day_places(runs, bounds=bounds)
+    rows, place = runs[place >= 0], place[place >= 0]
+    groups = _Groups.of(rows, day=place)
+    classified = _classified(rows, duration_fallback=duration_fallback)
+    columns: dict[str, NDArray[Any]] = {
+        "day": np.array(wanted, dtype=object)[groups.day],
+        "credential_id": groups.credential_ids[groups.credential],
+        "data_type": np.array(sorted(DATA_TYPES), dtype=object)[groups.data_type],
+        **names_on(
+            groups.credential_ids,
+            credential=groups.credential,
+            until=ends[groups.day],
+            credentials=credentials,
+            names=names,
+        ),
+    }
+    columns |= _sums(groups, classified)
+    columns |= _durations(groups, classified["seconds"])
+    columns |= _failures_by_class(groups, rows, is_failed=classified["syncs_failed"])
+    detailed, details = _with_details(rows, is_counted=classified["is_counted"])
+    columns |= _completeness(groups, rows, detailed, details, records=classified["records_processed"])
     last_final = local_day(as_of, timezone=timezone) - timedelta(days=late_data_days + 1)
     # Days, not instants: a fixed number of hours would be wrong around a change of the clocks.
-    daily["is_final"] = daily["day"] <= pd.Timestamp(last_final)
-    daily["calc_version"] = CALC_VERSION
-    daily["day"] = pd.Series(daily["day"].dt.date, dtype=object)
-    daily["data_type"] = daily["data_type"].astype(str).astype(object)
-    daily = _named(daily, credentials).sort_values(list(DAILY_KEY), kind="stable", ignore_index=True)
-    return daily[list(DAILY_COLUMNS)]
+    columns["is_final"] = np.array([day <= last_final for day in wanted], dtype=bool)[groups.day]
+    columns["calc_version"] = np.full(groups.count, CALC_VERSION, dtype=np.int64)
+    fields = aggregate_fields(
+        pd.DataFrame(
+            {
+                **{name: columns[name][groups.of_row[detailed]] for name in DAILY_KEY},
+                "records_processed": rows["records_processed"].to_numpy(np.float64)[detailed],
+            }
+        ),
+        details,
+    )
+    return DayAggregates(
+        daily=pd.DataFrame({name: _column(columns[name]) for name in DAILY_COLUMNS}),
+        fields=fields[list(FIELD_COLUMNS)],
+        problems=details.problems,
+    )
 
 
 def local_day(at: datetime, *, timezone: str) -> date:
@@ -141,84 +218,185 @@ def _first_instant(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
 
 
-def _of_days(runs: pd.DataFrame, *, days: Sequence[date], timezone: str) -> pd.DataFrame:
-    belongs = runs["completed_at"].fillna(runs["started_at"])
-    local = belongs.dt.tz_convert(timezone).dt.tz_localize(None).dt.floor("D")
-    wanted = local.isin(pd.to_datetime(pd.Series(list(days), dtype=object)).astype("datetime64[us]"))
-    rows: pd.DataFrame = runs[wanted].copy()
-    rows["day"] = local[wanted]
-    rows["credential_id"] = id_text(rows["credential_id"]).astype(object)
-    return rows
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """
+    The rows by day, credential and data type.
+
+    ``of_row`` holds each row's group; the others hold, for each of the ``count`` groups in the order of their keys as
+    text, its place among the days, among ``credential_ids``, and among the data types by name.
+    """
+
+    count: int
+    of_row: Places
+    day: Places
+    credential: Places
+    data_type: Places
+    credential_ids: Any
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, *, day: Places) -> _Groups:
+        codes, ids = pd.factorize(rows["credential_id"])
+        texts = id_text(pd.Series(ids)).to_numpy(object)
+        by_text = np.argsort(texts, kind="stable")
+        rank = np.empty(len(texts), dtype=np.int64)
+        rank[by_text] = np.arange(len(texts))
+        by_name = np.array([sorted(DATA_TYPES).index(name) for name in DATA_TYPES], dtype=np.int64)
+        data_type = rows["data_type"].cat.set_categories(DATA_TYPES).cat.codes.to_numpy(np.int64)
+        keys = (day * max(len(texts), 1) + rank[codes]) * len(DATA_TYPES) + by_name[data_type]
+        found, of_row = np.unique(keys, return_inverse=True)
+        rest, kind = np.divmod(found, len(DATA_TYPES))
+        group_day, credential = np.divmod(rest, max(len(texts), 1))
+        return cls(len(found), of_row.ravel(), group_day, credential, kind, texts[by_text])
+
+    def number(self, flags: Flags) -> Places:
+        """Return how many rows of each group are flagged."""
+        return np.bincount(self.of_row[flags], minlength=self.count).astype(np.int64)
+
+    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum of each group: exact while whole numbers stay below 2**53."""
+        return np.bincount(self.of_row, weights=values, minlength=self.count).astype(np.float64)
 
 
-def _classified(rows: pd.DataFrame, *, duration_fallback: bool) -> pd.DataFrame:
-    status, is_cancelled = rows["status"], rows["is_cancelled"].astype(bool)
-    completed = (status == "completed") & ~is_cancelled
-    failed = (status == "failed") & ~is_cancelled
+def _day_places(runs: pd.DataFrame, *, bounds: Sequence[tuple[datetime, datetime]]) -> Places:
+    """Return which of the days each row belongs to, -1 for none."""
+    completed, started = _instants(runs["completed_at"]), _instants(runs["started_at"])
+    belongs = np.where(np.isnat(completed), started, completed)
+    starts = np.array([start.replace(tzinfo=None) for start, _ in bounds], dtype="datetime64[us]")
+    ends = np.array([end.replace(tzinfo=None) for _, end in bounds], dtype="datetime64[us]")
+    if not len(starts):
+        return np.full(len(runs), -1, dtype=np.int64)
+    # No instant sorts last, after every start, and lies before no end.
+    place = np.searchsorted(starts, belongs, side="right").astype(np.int64) - 1
+    return np.where((place >= 0) & (belongs < ends[np.maximum(place, 0)]), place, -1)
+
+
+def _instants(times: pd.Series) -> NDArray[np.datetime64]:
+    values: NDArray[np.datetime64] = times.to_numpy(dtype="datetime64[us]")
+    return values
+
+
+def _classified(rows: pd.DataFrame, *, duration_fallback: bool) -> dict[str, NDArray[Any]]:
+    """Return what each row counts as, as flags and numbers."""
+    status = rows["status"].cat.set_categories(RUN_STATUSES).cat.codes.to_numpy()
+    is_cancelled = rows["is_cancelled"].to_numpy(bool)
+    completed = (status == RUN_STATUSES.index("completed")) & ~is_cancelled
+    failed = (status == RUN_STATUSES.index("failed")) & ~is_cancelled
+    is_open = np.isin(status, [RUN_STATUSES.index(name) for name in OPEN_STATUSES]) & ~is_cancelled
     counted = completed | failed
-    counts = rows[list(_RECORDS)].astype("float64").fillna(0.0)
-    negative = (counts < 0).any(axis=1)
+    processed, lost = (rows[name].to_numpy(np.float64) for name in ("records_processed", "records_failed"))
+    counts = {name: np.nan_to_num(rows[name].to_numpy(np.float64), nan=0.0) for name in _RECORDS}
+    negative = (counts["records_processed"] < 0) | (counts["records_successful"] < 0) | (counts["records_failed"] < 0)
     off = negative | (counts["records_successful"] + counts["records_failed"] != counts["records_processed"])
-    told_failed = rows["records_failed"]
-    columns: dict[str, Any] = {
-        "syncs_total": 1,
+    started, ended = _instants(rows["started_at"]), _instants(rows["completed_at"])
+    # Whole microseconds: their sums are exact, in whichever order.
+    seconds = np.rint(rows["processing_seconds"].to_numpy(np.float64) * 1e6)
+    if duration_fallback:
+        length = (ended - started).astype(np.float64)
+        length[np.isnat(ended) | np.isnat(started)] = np.nan
+        seconds = np.where(np.isnan(seconds), length, seconds)
+    return {
+        "is_counted": counted,
         "syncs_completed": completed,
-        "syncs_clean": completed & ((told_failed == 0) | (told_failed.isna() & ~off)),
-        "syncs_partial": completed & (told_failed > 0),
+        "syncs_clean": completed & ((lost == 0) | (np.isnan(lost) & ~off)),
+        "syncs_partial": completed & (lost > 0),
         "syncs_failed": failed,
         "syncs_cancelled": is_cancelled,
-        "syncs_open": status.isin(OPEN_STATUSES) & ~is_cancelled,
-        "inconsistent": (counted & off) | (completed & rows["completed_at"].isna()),
+        "syncs_open": is_open,
+        "syncs_empty": completed & (processed == 0),
+        "inconsistent": (counted & off) | (completed & np.isnat(ended)),
         "has_negative": counted & negative,
-        **{name: counts[name].where(counted, 0.0) for name in _RECORDS},
+        **{name: np.where(counted, counts[name], 0.0) for name in _RECORDS},
+        "seconds": np.where(completed & (seconds > 0), seconds, np.nan),
     }
-    rows = rows.assign(**columns)
-    seconds = rows["processing_seconds"].astype("float64")
-    if duration_fallback:
-        seconds = seconds.fillna((rows["completed_at"] - rows["started_at"]).dt.total_seconds())
-    rows["seconds"] = seconds.where(completed & (seconds > 0))
-    return rows
 
 
-def _scores(daily: pd.DataFrame, *, distrusted: pd.Series) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """
-    Return score, low and high in percent.
-
-    The interval is Wilson's (E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
-    J. Am. Stat. Assoc. 22, 1927, p. 209), without continuity correction. It takes records for independent, which
-    those of one sync are not quite: read it as how little a few records say, not as a test.
-    """
-    processed, successful = daily["records_processed"], daily["records_successful"]
-    told = (processed > 0) & (successful + daily["records_failed"] == processed) & ~distrusted
-    n = processed.astype("float64").where(told)
-    share = successful / n
-    shrink = 1 + WILSON_Z**2 / n
-    middle = (share + WILSON_Z**2 / (2 * n)) / shrink
-    reach = WILSON_Z / shrink * np.sqrt(share * (1 - share) / n + WILSON_Z**2 / (4 * n * n))
-    # At 0 and 100 % the bound is exactly the score, but for the last bit.
-    low = (100 * (middle - reach)).clip(lower=0, upper=100).where(successful > 0, 0.0).where(told)
-    high = (100 * (middle + reach)).clip(lower=0, upper=100).where(successful < processed, 100.0).where(told)
-    return 100 * successful / n, low, high
+def _sums(groups: _Groups, classified: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the counts of each group, its score, and the score's interval."""
+    flags = (name for name in DAILY_COLUMNS if name.startswith("syncs_") or name == "inconsistent")
+    found: dict[str, NDArray[Any]] = {name: groups.number(classified[name]) for name in flags if name in classified}
+    found["syncs_total"] = np.bincount(groups.of_row, minlength=groups.count).astype(np.int64)
+    found |= {name: groups.sum(classified[name]).astype(np.int64) for name in _RECORDS}
+    processed, successful = found["records_processed"], found["records_successful"]
+    told = (processed > 0) & (successful + found["records_failed"] == processed)
+    told &= groups.number(classified["has_negative"]) == 0
+    score, low, high = percent_with_interval(successful, np.where(told, processed, 0))
+    return found | {"quality_score": score, "score_low": low, "score_high": high}
 
 
-def _durations(rows: pd.DataFrame) -> pd.DataFrame:
-    key = list(DAILY_KEY)
-    timed = rows[rows["seconds"].notna()].sort_values([*key, "seconds"], kind="stable")
-    groups = timed.groupby(key, observed=True, sort=True)["seconds"]
-    count, position = groups.transform("size"), groups.cumcount() + 1
+def _durations(groups: _Groups, micros: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """Return number, average and 95th percentile of each group's known durations."""
+    known = ~np.isnan(micros)
+    group, micros = groups.of_row[known], micros[known]
+    order = np.lexsort((micros, group))
+    group, micros = group[order], micros[order]
+    count = np.bincount(group, minlength=groups.count).astype(np.int64)
+    is_timed = count > 0
+    divisor = np.where(is_timed, count, 1)
+    average = np.bincount(group, weights=micros, minlength=groups.count) / (divisor * 1e6)
     # ceil(0.95 n), in integers: 0.95 has no exact binary form.
-    at_rank = timed[position == (95 * count + 99) // 100].set_index(key)["seconds"]
-    return pd.DataFrame({"duration_avg_seconds": groups.mean(), "duration_p95_seconds": at_rank})
+    at_rank = np.cumsum(count) - count + (95 * count + 99) // 100 - 1
+    p95 = np.full(groups.count, np.nan)
+    p95[is_timed] = micros[at_rank[is_timed]] / 1e6
+    return {
+        "syncs_timed": count,
+        "duration_avg_seconds": np.where(is_timed, average, np.nan),
+        "duration_p95_seconds": p95,
+    }
 
 
-def _named(daily: pd.DataFrame, credentials: pd.DataFrame) -> pd.DataFrame:
-    known = credentials.assign(credential_id=id_text(credentials["credential_id"])).drop_duplicates("credential_id")
-    known = known.set_index("credential_id")
-    companies = id_text(known["company_id"]).astype(object).where(known["company_id"].notna(), None)
-    names = known["company_name"].astype(object).where(known["company_name"].notna(), None)
-    for column, values in (("company_id", companies), ("company_name", names)):
-        found = daily["credential_id"].map(values.to_dict())
-        daily[column] = found.astype(object).where(found.notna(), None)
-    environment = daily["credential_id"].map(known["environment"].astype(str).to_dict())
-    daily["environment"] = environment.astype(object).where(environment.notna(), "unknown")
-    return daily
+def _failures_by_class(groups: _Groups, rows: pd.DataFrame, *, is_failed: Flags) -> dict[str, NDArray[Any]]:
+    codes, texts = pd.factorize(rows["error_message"].to_numpy(object)[is_failed])
+    # A missing text has code -1, and so the last class of the list.
+    classes = np.array([_class_place(str(text)) for text in texts] + [_class_place(None)], dtype=np.int64)[codes]
+    places = groups.of_row[is_failed] * len(ERROR_CLASSES) + classes
+    table = np.bincount(places, minlength=groups.count * len(ERROR_CLASSES)).reshape(groups.count, len(ERROR_CLASSES))
+    return {f"failed_{each}": table[:, number].astype(np.int64) for number, each in enumerate(ERROR_CLASSES)}
+
+
+@lru_cache(maxsize=10_000)  # of at most 2,000 characters each
+def _class_place(message: str | None) -> int:
+    found = classify(message)
+    # A failed sync whose text says "cancelled" in words that upstream does not use is a failure that tells nothing.
+    return ERROR_CLASSES.index(ErrorClass.UNKNOWN if found is ErrorClass.CANCELLED else found)
+
+
+def _with_details(rows: pd.DataFrame, *, is_counted: Flags) -> tuple[Places, SyncDetails]:
+    """Return the places of the rows that may tell of fields, and what they tell."""
+    details = rows["details"].to_numpy(object) if "details" in rows else np.full(len(rows), None, dtype=object)
+    messages = rows["error_message"].to_numpy(object)
+    places = np.flatnonzero(is_counted & (pd.notna(details) | pd.notna(messages)))
+    told = pd.DataFrame(
+        {
+            "data_type": rows["data_type"].astype(str).to_numpy(object)[places],
+            "error_message": pd.Series(messages[places], dtype=object),
+            "details": pd.Series(details[places], dtype=object),
+            "records_processed": rows["records_processed"].to_numpy(np.float64)[places],
+        }
+    )
+    return places, details_of(told)
+
+
+def _completeness(
+    groups: _Groups, rows: pd.DataFrame, detailed: Places, details: SyncDetails, *, records: NDArray[np.float64]
+) -> dict[str, NDArray[Any]]:
+    has_detail = np.zeros(len(rows), dtype=bool)
+    has_detail[detailed] = details.has_detail
+    missing = np.zeros(len(rows))
+    missing[detailed] = details.missing_required
+    with_detail = groups.sum(np.where(has_detail, records, 0.0)).astype(np.int64)
+    lacking = groups.sum(np.where(has_detail, missing, 0.0)).astype(np.int64)
+    required = np.array([len(REQUIRED_FIELDS.get(name, ())) for name in sorted(DATA_TYPES)], dtype=np.int64)
+    expected = with_detail * required[groups.data_type]
+    complete = 100 * (expected - lacking) / np.where(expected > 0, expected, 1)
+    return {
+        "syncs_with_detail": groups.number(has_detail),
+        "records_with_detail": with_detail,
+        "missing_required": lacking,
+        "completeness": np.where(expected > 0, complete, np.nan),
+    }
+
+
+def _column(values: NDArray[Any]) -> Any:
+    # Without the dtype, pandas 3 would make strings of objects, and NaN of None.
+    return pd.Series(values, dtype=object) if values.dtype == object else values

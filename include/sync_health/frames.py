@@ -44,6 +44,12 @@ COUNT_COLUMNS = (
 )
 """What a read with counts adds to `RUN_COLUMNS`."""
 
+DETAIL_COLUMNS = (
+    "details",  # str or None: a JSON list of two, error_details and metadata, each null where the source has none and
+    #             true where it is larger than DETAIL_TEXT_LIMIT; None where both are null, or of an open sync
+)
+"""What a read with details adds to `RUN_COLUMNS` and `COUNT_COLUMNS`."""
+
 CREDENTIAL_COLUMNS = (
     "credential_id",  # int64 | str
     "company_id",  # int64 | str
@@ -80,6 +86,9 @@ CREDENTIAL_FACT_COLUMNS = (
     "last_success_at",  # UTC: its newest completed run up to the instant judged; NaT if there is none
 )
 """What the credential rules judge: `include.sync_health.credential_facts` makes it."""
+
+DETAIL_TEXT_LIMIT = 65_536
+"""Bytes of one JSON document that leave the source database; a larger one is counted, not read."""
 
 ERROR_TEXT_LIMIT = 2_000
 """Characters of an error message that leave the source database; messages show far fewer."""

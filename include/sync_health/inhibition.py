@@ -27,6 +27,8 @@ SYMPTOMS: Mapping[str, tuple[str, ...]] = {
     "sync_failures": ("platform_outage", "token_expiry", "connection_error"),
     "consecutive_failures": ("platform_outage", "token_expiry", "connection_error", "sync_failures"),
     "stale_sync": ("monitor_health", "no_syncs", "token_expiry", "connection_error"),
+    # One bad sync makes its day bad. Nothing hides empty syncs: they complete, whatever else fails.
+    "quality_drop": ("data_quality",),
 }
 """The rules whose alerts may be hidden, and the rules of the causes that hide them."""
 
@@ -37,6 +39,7 @@ SHARED: Mapping[str, tuple[str, ...]] = {
     "token_expiry": ("credential",),
     "connection_error": ("credential",),
     "sync_failures": ("credential",),
+    "data_quality": ("credential", "data_type"),
 }
 """What of a cause's identity its symptoms must have in common with it."""
 
@@ -116,6 +119,7 @@ def _reaches_to(symptom: Alert) -> Iterable[Reach]:
     """Yield the reach of every cause that would explain an alert."""
     known = {
         "credential": symptom.identity.get("credential"),
+        "data_type": symptom.identity.get("data_type"),
         "environment": symptom.environment,
         "error_class": symptom.error_class,
     }

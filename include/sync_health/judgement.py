@@ -7,6 +7,7 @@ A rule that raises does not silence the others: its failure becomes a ``monitor_
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,7 +15,7 @@ from datetime import datetime
 import pandas as pd
 
 from include.sync_health.alerts import Alert
-from include.sync_health.checks import PLATFORM_RULES, RULES, SYNC_FAILURES, Check
+from include.sync_health.checks import PLATFORM_RULES, RULES, SYNC_FAILURES, TREND_RULES, Check
 from include.sync_health.credential_facts import ERROR_STATUS, KNOWN_STATUSES
 from include.sync_health.frames import id_text
 from include.sync_health.observations import Observation
@@ -22,6 +23,7 @@ from include.sync_health.own_health import RULE_OFF, judge_health, said_of
 from include.sync_health.policy import Policy, RuleMode
 from include.sync_health.redaction import redact
 from include.sync_health.rule_judges import JUDGED_BY, RuleInput, fits_policy
+from include.sync_health.stored_days import StoredDays
 from include.sync_health.subjects import Subject, subjects_of
 from include.sync_health.verdicts import Verdict
 from include.sync_health.visibility import (
@@ -40,6 +42,7 @@ FAILURE_RULES = ("sync_failures", "consecutive_failures")
 
 NO_LONGER_JUDGED = "the policy no longer judges this"
 IN_DOUBT = "the source cannot be trusted at the moment"
+NOTHING_STORED = "the stored days to compare with were not read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +51,8 @@ class TickInput:
     What a check judges.
 
     Args:
-        runs: `RUN_COLUMNS`, as `include.warehouse.source_reader` reads them; with `COUNT_COLUMNS` where data quality is
-            judged.
+        runs: `RUN_COLUMNS`, as `include.warehouse.source_reader` reads them; with `COUNT_COLUMNS` where a rule of
+            `include.sync_health.checks.COUNTED_RULES` is judged.
         credentials: `CREDENTIAL_FACT_COLUMNS`.
         as_of: the instant judged; aware.
         check: which rules, and of whom.
@@ -59,6 +62,9 @@ class TickInput:
         blindness: what the reader found that keeps us from seeing although rows were read.
         scope: which credentials this run judges; None for all.
         whole_environments: environments of which ``scope`` leaves nothing out.
+        stored: the stored days that `TREND_RULES` compare with; None: those rules are not judged.
+        tells_all: False: CLEAR and NO_DATA of what has no open alert may be counted instead of told, where nothing
+            turns on them.
     """
 
     runs: pd.DataFrame
@@ -71,6 +77,8 @@ class TickInput:
     blindness: Sequence[Blindness] = ()
     scope: Callable[[Subject], bool] | None = None
     whole_environments: Collection[str] = ()
+    stored: StoredDays | None = None
+    tells_all: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +89,12 @@ class Judgement:
     Args:
         observations: of the rules, then of the monitor's own health (that only where the run judges everything).
         blindness: why this run could not see, or not all; also where no alert may say so.
+        untold: how many more verdicts there were, by ``rule.verdict``.
     """
 
     observations: tuple[Observation, ...]
     blindness: tuple[Blindness, ...]
+    untold: Mapping[str, int] = field(default_factory=dict)
 
 
 def judge_tick(tick: TickInput, *, policy: Policy, rules: Collection[str] = RULES) -> Judgement:
@@ -109,10 +119,12 @@ def judge_tick(tick: TickInput, *, policy: Policy, rules: Collection[str] = RULE
     believed = _doubts_of_others(tick)
     in_doubt = bool(found or believed)
     said: dict[str, list[Observation]] = {}
+    # A doubt, or the scope, would change what is not there to be changed.
+    untold: dict[str, Counter[Verdict]] | None = None if tick.tells_all or in_doubt or tick.scope is not None else {}
     for rule in _in_dependency_order(tick.check):
         if rule not in rules or not _is_judged(rule, tick.check, policy=policy):
             continue
-        said[rule] = _judge(rule, tick, subjects=subjects, policy=policy, said=said, found=found)
+        said[rule] = _judge(rule, tick, subjects=subjects, policy=policy, said=said, found=found, untold=untold)
     if silence is not None:
         _tell_silence_once(said, silence, found=found)
     observations = [each for rule in RULES for each in said.get(rule, [])]
@@ -126,7 +138,8 @@ def judge_tick(tick: TickInput, *, policy: Policy, rules: Collection[str] = RULE
         observations += judge_health(
             found, check=tick.check, open_alerts=tick.open_alerts, policy=policy.rules.monitor_health, as_of=tick.as_of
         )
-    return Judgement(observations=tuple(observations), blindness=tuple(found))
+    counted = {f"{rule}.{each}": count for rule, some in (untold or {}).items() for each, count in some.items()}
+    return Judgement(observations=tuple(observations), blindness=tuple(found), untold=counted)
 
 
 def judge_nothing(
@@ -199,8 +212,9 @@ def _judge(
     policy: Policy,
     said: Mapping[str, Sequence[Observation]],
     found: list[Blindness],
+    untold: dict[str, Counter[Verdict]] | None,
 ) -> list[Observation]:
-    """Return what one rule says; where it fails, that is added to ``found``."""
+    """Return what one rule says; where it fails, that is added to ``found``, and to ``untold`` what it only counts."""
     ours = [alert for alert in tick.open_alerts.values() if alert.rule == rule]
     if policy.rules.named(rule).mode is RuleMode.OFF:
         return [said_of(alert, Verdict.RETIRED, reason=RULE_OFF) for alert in ours]
@@ -211,6 +225,9 @@ def _judge(
     chosen = _chosen(rule, tick, ours=fitting, said=said)
     if chosen is not None and not chosen:
         return retired
+    if rule in TREND_RULES and tick.stored is None:
+        return [*retired, *(said_of(alert, Verdict.NO_DATA, reason=NOTHING_STORED) for alert in fitting)]
+    counted: Counter[Verdict] = Counter()
     try:
         frame = JUDGED_BY[rule](
             RuleInput(
@@ -222,8 +239,12 @@ def _judge(
                 missing_sync_ids=tick.missing_sync_ids,
                 policy=policy,
                 as_of=tick.as_of,
+                stored=tick.stored,
+                untold=None if untold is None else counted,
             )
         )
+        if untold is not None:
+            untold[rule] = counted
         return [*retired, *(capped(each, policy=policy) for each in Observation.from_frame(frame))]
     except Exception as error:  # whatever it is, the other rules must go on, and somebody is told
         log.exception("the rule %s failed", rule)

@@ -178,6 +178,33 @@ class DataQualityPolicy(RulePolicy):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QualityDropPolicy(RulePolicy):
+    """
+    Breach when a whole day's score lies further below its usual than chance explains: the usual is the median of the
+    same weekday's last ``weeks`` final days.
+    """
+
+    weeks: int = 8  # same weekdays looked back at
+    min_days: int = 4  # of those, with a score and enough records; fewer prove nothing
+    min_records: int = 100  # processed on a day; a day with fewer is not judged, and is no example either
+    min_drop: float = 5.0  # points below the usual; less is never a drop
+    spread: float = 3.0  # and more than so many robust standard deviations (1.4826 * MAD) below it
+    clear_share: float = 50.0  # percent of what would be a drop; less than this is clear again
+    high_drop: float | None = 25.0  # points; this and more is high; None: never
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmptySyncsPolicy(RulePolicy):
+    """Breach when every completed sync of ``window`` processed no record, where there used to be some on such a day."""
+
+    window: timedelta = DAY
+    min_syncs: int = 3  # completed within the window; fewer prove nothing
+    weeks: int = 8  # same weekdays looked back at
+    min_days: int = 4  # of those, with a completed sync
+    usual_share: float = 75.0  # percent of those that had records; this and more: they used to come
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorHealthPolicy(RulePolicy):
     """We cannot see."""
 
@@ -197,6 +224,8 @@ class RulePolicies:
     connection_error: ConnectionErrorPolicy = field(default_factory=ConnectionErrorPolicy)
     stale_sync: StaleSyncPolicy = field(default_factory=StaleSyncPolicy)
     data_quality: DataQualityPolicy = field(default_factory=DataQualityPolicy)
+    quality_drop: QualityDropPolicy = field(default_factory=QualityDropPolicy)
+    empty_syncs: EmptySyncsPolicy = field(default_factory=EmptySyncsPolicy)
     monitor_health: MonitorHealthPolicy = field(default_factory=MonitorHealthPolicy)
 
     def named(self, rule: str) -> RulePolicy:
@@ -249,6 +278,16 @@ class RetentionPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillPolicy:
+    """How history is read in bulk."""
+
+    connection: str | None = None  # of a replica; None: source.connection
+    statement_timeout: timedelta = timedelta(minutes=5)
+    pause: timedelta = timedelta(0)  # between two reads
+    rows_per_read: int = 100_000  # about as many; at least a day
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The whole policy. See `include/monitor.yaml` for what each key means."""
 
@@ -276,5 +315,6 @@ class Policy:
     recheck_open: bool = True  # the 15-minute check judges the open alerts of the 6-hour rules too
     inhibition: bool = True  # an alert whose cause was told to a channel is not told there
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
+    backfill: BackfillPolicy = field(default_factory=BackfillPolicy)
     summary_above: int = 20  # openings (or closings) per channel and tick above which they share one message
     monitoring_level: MonitoringLevel = MonitoringLevel.STANDARD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,16 +11,20 @@ import pandas as pd
 
 from include.sync_health.alerts import Alert
 from include.sync_health.connection_errors import judge_connection_errors
+from include.sync_health.empty_syncs import judge_empty_syncs
 from include.sync_health.failures import judge_consecutive_failures, judge_sync_failures
 from include.sync_health.frames import id_text
 from include.sync_health.freshness import judge_stale_syncs
 from include.sync_health.platform_outage import judge_platform_outage
 from include.sync_health.policy import ACTIVE_STATUSES, Policy, QualityIdentity
 from include.sync_health.quality import judge_data_quality
+from include.sync_health.quality_drop import judge_quality_drop
 from include.sync_health.silence import judge_no_syncs
+from include.sync_health.stored_days import StoredDays
 from include.sync_health.stuck_syncs import judge_stuck_syncs
 from include.sync_health.subjects import Subject
 from include.sync_health.tokens import judge_token_expiry
+from include.sync_health.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +33,13 @@ class RuleInput:
     What one rule is given.
 
     Args:
-        runs, credentials, missing_sync_ids, as_of: see `include.sync_health.judgement.TickInput`.
+        runs, credentials, missing_sync_ids, as_of, stored: see `include.sync_health.judgement.TickInput`; a rule that
+            compares with stored days is not asked without them.
         subjects: of all credentials.
         chosen: judge only these credentials; None for all.
         open_alerts: the rule's own, such as the policy still judges.
         policy: the whole of it.
+        untold: where given, a rule may count here, instead of telling, CLEAR and NO_DATA of what has no open alert.
     """
 
     runs: pd.DataFrame
@@ -43,6 +50,15 @@ class RuleInput:
     missing_sync_ids: Collection[str]
     policy: Policy
     as_of: datetime
+    stored: StoredDays | None = None
+    untold: Counter[Verdict] | None = None
+
+    @property
+    def chosen_runs(self) -> pd.DataFrame:
+        """The runs of the chosen credentials."""
+        if self.chosen is None:
+            return self.runs
+        return self.runs[id_text(self.runs["credential_id"]).isin(self.chosen)]
 
     @property
     def chosen_credentials(self) -> pd.DataFrame:
@@ -153,19 +169,44 @@ def _stuck_sync(given: RuleInput) -> pd.DataFrame:
 
 def _data_quality(given: RuleInput) -> pd.DataFrame:
     policy = given.policy.rules.data_quality
-    runs, active = given.runs, None
-    if given.chosen is not None:
-        runs = runs[id_text(runs["credential_id"]).isin(given.chosen)]
+    active = None
     if policy.active_only:
         in_use = given.credentials[given.credentials["connection_status"].isin(ACTIVE_STATUSES)]
         active = frozenset(id_text(in_use["credential_id"]))
     return judge_data_quality(
-        runs,
+        given.chosen_runs,
         subjects=given.subjects,
         policy=policy,
         as_of=given.as_of,
         open_keys={tuple(alert.identity[key] for key in _quality_key(alert)) for alert in given.open_alerts},
         active=active,
+        untold=given.untold,
+    )
+
+
+def _quality_drop(given: RuleInput) -> pd.DataFrame:
+    return judge_quality_drop(
+        _stored(given),
+        subjects=given.subjects,
+        policy=given.policy.rules.quality_drop,
+        as_of=given.as_of,
+        timezone=given.policy.reporting_timezone,
+        open_keys={(alert.identity["credential"], alert.identity["data_type"]) for alert in given.open_alerts},
+    )
+
+
+def _empty_syncs(given: RuleInput) -> pd.DataFrame:
+    return judge_empty_syncs(
+        given.chosen_runs,
+        stored=_stored(given),
+        subjects=given.subjects,
+        policy=given.policy.rules.empty_syncs,
+        as_of=given.as_of,
+        timezone=given.policy.reporting_timezone,
+        open_keys={
+            (alert.identity["credential"], alert.identity["data_type"]): _last_records(alert)
+            for alert in given.open_alerts
+        },
     )
 
 
@@ -179,6 +220,8 @@ JUDGED_BY: Mapping[str, Judge] = {
     "stuck_sync": _stuck_sync,
     "stale_sync": _stale_sync,
     "data_quality": _data_quality,
+    "quality_drop": _quality_drop,
+    "empty_syncs": _empty_syncs,
 }
 """How each rule is judged; the keys are `include.sync_health.checks.RULES`."""
 
@@ -187,9 +230,23 @@ def _quality_key(alert: Alert) -> tuple[str, ...]:
     return ("credential", "data_type", "sync") if "sync" in alert.identity else ("credential", "data_type")
 
 
+def _stored(given: RuleInput) -> StoredDays:
+    if given.stored is None:
+        raise ValueError("a rule that compares with stored days was asked without them")
+    return given.stored
+
+
 def _last_failure(alert: Alert) -> datetime | None:
     """Return the last failure that an open alert knows of, from its evidence."""
-    known = alert.evidence.get("last_failed_at")
+    return _instant(alert.evidence.get("last_failed_at"))
+
+
+def _last_records(alert: Alert) -> datetime | None:
+    """Return when the last sync with records completed, as far as an open alert knows, from its evidence."""
+    return _instant(alert.evidence.get("last_records_at"))
+
+
+def _instant(known: object) -> datetime | None:
     return datetime.fromisoformat(known) if isinstance(known, str) else None
 
 

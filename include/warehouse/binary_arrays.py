@@ -22,8 +22,8 @@ from include.sync_health.errors import SourceError
 HEADER = struct.Struct(">iiIii")
 """Dimensions, whether it holds NULLs, the elements' type oid, and of the one dimension its length and lower bound."""
 
-ELEMENTS: dict[int, str] = {21: ">i2", 23: ">i4", 20: ">i8", 1114: ">i8", 1184: ">i8", 25: "S36"}
-"""numpy type by type oid (pg_type.dat): int2, int4, int8, timestamp, timestamptz; text holds UUIDs only."""
+ELEMENTS: dict[int, str] = {21: ">i2", 23: ">i4", 20: ">i8", 701: ">f8", 1114: ">i8", 1184: ">i8", 25: "S36"}
+"""numpy type by type oid (pg_type.dat): int2, int4, int8, float8, timestamp, timestamptz; text holds UUIDs only."""
 
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """Microseconds from 1970 to 2000-01-01, from which PostgreSQL counts its timestamps."""

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, RUN_COLUMNS, RUN_STATUSES
+from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, DETAIL_COLUMNS, RUN_COLUMNS, RUN_STATUSES
 from include.warehouse.binary_arrays import decode_array, decode_counts, decode_texts, decode_times
 from include.warehouse.source_schema import COUNTS, SourceShape
-from include.warehouse.source_statements import CANCELLED_UNIT, DATA_TYPE_UNIT, FINISHED_BADLY
+from include.warehouse.source_statements import CANCELLED_UNIT, DATA_TYPE_UNIT, DETAIL_UNIT, FINISHED_BADLY
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far a stamp may lie ahead of the database's clock before it counts as one from the future."""
@@ -33,7 +33,8 @@ class RunRows:
     """
     Rows of the sync log, column by column; times in UTC, NaT where the source has none.
 
-    ``counts`` has a row for each and a column for each of `COUNT_COLUMNS`, or none where they were not asked for.
+    ``counts`` has a row for each and a column for each of `COUNT_COLUMNS`, and ``details`` one for each of
+    `DETAIL_COLUMNS`, or none where they were not asked for.
     """
 
     ids: NDArray[Any]
@@ -44,13 +45,19 @@ class RunRows:
     finished: Times
     texts: NDArray[Any]
     counts: NDArray[np.float64]
+    details: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @classmethod
     def decoded(
-        cls, buffers: Sequence[bytes | None], *, shape: SourceShape, counts: Sequence[str] | None = None
+        cls,
+        buffers: Sequence[bytes | None],
+        *,
+        shape: SourceShape,
+        counts: Sequence[str] | None = None,
+        details: Sequence[str] | None = None,
     ) -> RunRows:
         """
         Return the rows of one `SourceStatements.runs` result.
@@ -59,6 +66,7 @@ class RunRows:
             buffers: its columns.
             shape: what it was made for.
             counts: the count columns it asked for, in its order; the others are NaN. None: no counts at all.
+            details: the columns it asked details of; empty: there are none. None: they were not asked for.
 
         Raises:
             SourceError: ``invalid``: the buffers are not what that statement returns.
@@ -77,9 +85,13 @@ class RunRows:
         texts = np.full(len(ids), None, dtype=object)
         texts[_is_status(status, "failed")] = decode_texts(buffers[6])
         numbers = np.full((len(ids), 0 if counts is None else len(COUNTS)), np.nan)
-        for buffer, column in zip(buffers[7:], counts or (), strict=True):
+        last = 7 + len(counts or ())
+        for buffer, column in zip(buffers[7:last], counts or (), strict=True):
             numbers[:, list(COUNTS).index(column)] = decode_counts(buffer, name=column)
-        return cls(ids, credentials, codes, started, completed, finished, texts, numbers)
+        told = np.full((len(ids), 0 if details is None else 1), None, dtype=object)
+        if details:
+            told[codes >= DETAIL_UNIT, 0] = decode_texts(buffers[last])
+        return cls(ids, credentials, codes, started, completed, finished, texts, numbers, told)
 
     def joined(self, other: RunRows) -> RunRows:
         """Return these rows and those of ``other`` whose ids are not among them."""
@@ -101,11 +113,14 @@ class RunRows:
         chosen: Flags = (self.finished > moment(finished_from)) & (self.finished <= moment(as_of))
         return chosen
 
-    def belonging_to(self, day_from: datetime, day_to: datetime) -> Flags:
-        """Return which rows completed in ``[day_from, day_to)``, or, having no end, started in it."""
-        at = np.where(np.isnat(self.completed), self.started, self.completed)
-        chosen: Flags = (at >= moment(day_from)) & (at < moment(day_to))
-        return chosen
+    def belongs_at(self) -> Times:
+        """Return the instant by which each row belongs to a day: its end, or, having none, its start."""
+        at: Times = np.where(np.isnat(self.completed), self.started, self.completed)
+        return at
+
+    def detail_bytes(self) -> int:
+        """Return about how many bytes the details have."""
+        return sum(len(text) for text in self.details[self.codes >= DETAIL_UNIT].ravel().tolist() if text)
 
     def open_at(self, as_of: datetime, *, started_before: datetime | None = None) -> Flags:
         """
@@ -153,8 +168,8 @@ class RunRows:
 
     def frame(self) -> pd.DataFrame:
         """
-        Return `RUN_COLUMNS`, and `COUNT_COLUMNS` where there are counts, by ``finished_at`` and then ``sync_id``; rows
-        that are not finished come last.
+        Return `RUN_COLUMNS`, and `COUNT_COLUMNS` and `DETAIL_COLUMNS` where there are any, by ``finished_at`` and then
+        ``sync_id``; rows that are not finished come last.
         """
         by_id = np.argsort(self.ids, kind="stable")
         rows = self.only(by_id[np.argsort(self.finished[by_id], kind="stable")])
@@ -164,7 +179,7 @@ class RunRows:
             "credential_id": rows.credentials,
             "data_type": _categories(data_type, DATA_TYPES),
             "status": _categories(status, RUN_STATUSES),
-            "is_cancelled": (rows.codes >= CANCELLED_UNIT) | rows.has_status("cancelled"),
+            "is_cancelled": (rows.codes % DETAIL_UNIT >= CANCELLED_UNIT) | rows.has_status("cancelled"),
             "started_at": _utc(rows.started),
             "completed_at": _utc(rows.completed),
             "finished_at": _utc(rows.finished),
@@ -173,7 +188,9 @@ class RunRows:
         }
         counts = COUNT_COLUMNS[: rows.counts.shape[1]]
         columns |= {column: rows.counts[:, place] for place, column in enumerate(counts)}
-        return pd.DataFrame(columns, columns=[*RUN_COLUMNS, *counts])
+        details = DETAIL_COLUMNS[: rows.details.shape[1]]
+        columns |= {column: pd.Series(rows.details[:, place], dtype=object) for place, column in enumerate(details)}
+        return pd.DataFrame(columns, columns=[*RUN_COLUMNS, *counts, *details])
 
     def columns(self) -> tuple[NDArray[Any], ...]:
         """Return the columns in the order of the fields."""
@@ -186,6 +203,7 @@ class RunRows:
             self.finished,
             self.texts,
             self.counts,
+            self.details,
         )
 
 

@@ -9,7 +9,7 @@ as open, or, without that memory, when it started within ``source.open_lookback`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -22,12 +22,16 @@ from include.sync_health.errors import RequestError
 from include.sync_health.policy import SourcePolicy
 from include.warehouse import credential_reader
 from include.warehouse.binary_arrays import raw_row
+from include.warehouse.day_stream import Bounds, DaysRead, DayStream
 from include.warehouse.run_rows import CLOCK_TOLERANCE, RunRows, moment
 from include.warehouse.run_search import Reading, RunSearch
 from include.warehouse.source_keys import key_of
-from include.warehouse.source_schema import SourceShape, describe_source, require_counts
+from include.warehouse.source_schema import SourceShape, describe_source, known_details, require_counts
 from include.warehouse.source_session import Session, open_session, source_errors
 from include.warehouse.source_statements import SourceStatements
+
+ROWS_PER_READ = 100_000
+"""About how many rows of whole days are read at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,45 +214,50 @@ class SourceReader:
             search=self._search,
         )
 
-    def read_days(self, *, day_from: datetime, day_to: datetime, slack: timedelta, as_of: datetime) -> RunsRead:
+    def stream_days(
+        self,
+        bounds: Bounds,
+        *,
+        slack: timedelta,
+        as_of: datetime,
+        clock: Callable[[], datetime],
+        rows_per_read: int = ROWS_PER_READ,
+        pause: timedelta = timedelta(0),
+    ) -> Iterator[DaysRead]:
         """
-        Return the runs that belong to ``[day_from, day_to)``, with `COUNT_COLUMNS`, as the source has them now.
+        Yield the runs that belong to some days, with `COUNT_COLUMNS` and `DETAIL_COLUMNS`, chunk by chunk, oldest first.
 
         A run belongs to the instant of its ``completed_at``, whatever its status; without one, to that of its
-        ``started_at``. Runs started earlier than ``day_from - slack`` are left out, however late they ended.
-
-        Args:
-            day_from, day_to: aware.
-            slack: how long before its end a run may have started; more costs more rows.
-            as_of: aware; when it is read. Starts long after it are not plausible.
+        ``started_at``. One that started longer than ``slack`` before its own day began is left out.
+        See `DayStream.chunks` for the arguments.
 
         Raises:
-            RequestError: a naive time, or a range that is empty.
+            RequestError: a naive time, or a day that is empty.
             SourceError: as `read_runs` with counts does.
         """
-        _require_aware(day_from=day_from, day_to=day_to, as_of=as_of)
-        if day_from >= day_to:
-            raise RequestError(f"the days [{day_from.isoformat()}, {day_to.isoformat()}) are none")
-        counts = require_counts(self.shape, self._policy)
-        reading = Reading(as_of)
-        search, oldest_start = self._search, day_from - slack
-        low, high = search.range_of(
-            reading, oldest=oldest_start - self._policy.id_slack, newest=day_to + self._policy.id_slack
-        )
-        parameters = {
-            "low": low,
-            "high": high,
-            "from_raw": search.raw("completed_at", day_from, towards="past"),
-            "to_raw": search.raw("completed_at", day_to, towards="future"),
-            "start_from_raw": search.raw("started_at", day_from, towards="past"),
-            "start_to_raw": search.raw("started_at", day_to, towards="future"),
-        }
-        rows = self._read_rows(reading, "days", parameters, counts=counts)
-        is_wanted = rows.belonging_to(day_from, day_to) & ~(rows.started < moment(oldest_start))
-        wanted = rows.only(is_wanted)
-        return self._result(
-            reading, wanted, rows_read=len(rows), missing=(), anomalies=wanted.anomalies(now=reading.now)
-        )
+        _require_aware(as_of=as_of)
+        for day, (start, end) in bounds.items():
+            _require_aware(day_from=start, day_to=end)
+            if start >= end:
+                raise RequestError(f"the day {day.isoformat()}, [{start.isoformat()}, {end.isoformat()}), is none")
+        counts, details = require_counts(self.shape, self._policy), known_details(self.shape)
+
+        def read_rows(reading: Reading, parameters: Mapping[str, object]) -> RunRows:
+            return self._read_rows(reading, "days", parameters, counts=counts, details=details)
+
+        stream = DayStream(shape=self.shape, policy=self._policy, search=self._search, read_rows=read_rows)
+        return stream.chunks(bounds, slack=slack, as_of=as_of, clock=clock, rows_per_read=rows_per_read, pause=pause)
+
+    def read_finished(self, sync_ids: Sequence[str], *, as_of: datetime) -> pd.DataFrame:
+        """
+        Return runs by their ids, with `COUNT_COLUMNS` and `DETAIL_COLUMNS`; ids without a row are left out.
+
+        Raises:
+            SourceError: as `read_runs` with counts does.
+        """
+        counts, details = require_counts(self.shape, self._policy), known_details(self.shape)
+        rows, _ = self._read_remembered(Reading(as_of), sync_ids, counts=counts, details=details)
+        return rows.frame()
 
     def oldest_start(self) -> datetime | None:
         """
@@ -311,12 +320,17 @@ class SourceReader:
         return self._read_rows(reading, "window", parameters, only_failed=only_failed, counts=counts)
 
     def _read_remembered(
-        self, reading: Reading, ids: Sequence[str], *, counts: Sequence[str] | None
+        self,
+        reading: Reading,
+        ids: Sequence[str],
+        *,
+        counts: Sequence[str] | None,
+        details: Sequence[str] | None = None,
     ) -> tuple[RunRows, tuple[str, ...]]:
         keys = {text: key_of(text, self.shape.run_key) for text in dict.fromkeys(ids)}
         # An id of the wrong kind is one from before the source was rebuilt: its row is gone.
         wanted = [key for key in keys.values() if key is not None]
-        rows = self._read_rows(reading, "keys", {"keys": wanted}, counts=counts)
+        rows = self._read_rows(reading, "keys", {"keys": wanted}, counts=counts, details=details)
         there = {str(value) for value in rows.ids}
         missing = [text for text, key in keys.items() if key is None or str(key) not in there]
         if missing and reading.filters:
@@ -334,6 +348,7 @@ class SourceReader:
         *,
         only_failed: bool = False,
         counts: Sequence[str] | None,
+        details: Sequence[str] | None = None,
     ) -> RunRows:
         statement = self._statements.runs(
             rows,
@@ -341,12 +356,13 @@ class SourceReader:
             by_credential="credentials" in reading.filters,
             by_environment="environment" in reading.filters,
             counts=counts or (),
+            details=details or (),
         )
         reading.round_trips += 1
         with source_errors(f"reading {self.shape.runs.name}", self._policy):
             cursor = self._session.cursor(binary=True)
             cursor.execute(statement, {"zone": self._policy.timezone, **reading.filters, **parameters}, prepare=True)
-            return RunRows.decoded(raw_row(cursor), shape=self.shape, counts=counts)
+            return RunRows.decoded(raw_row(cursor), shape=self.shape, counts=counts, details=details)
 
     def _result(
         self,

@@ -38,6 +38,12 @@ COUNTS = {
 }
 """The sync log's columns that only reads with counts ask for, and what `COUNT_COLUMNS` calls them, in its order."""
 
+DETAILS = ("error_details", "metadata")
+"""Optional JSON columns of the sync log that may tell which fields failed."""
+
+DETAIL_TYPES = frozenset({"json", "jsonb", "text", "varchar"})
+"""Accepted types of details; what is no JSON is counted when it is read."""
+
 COUNTS_REQUIRED = ("records_processed",)
 """Every shape has it; without the others their counts are not a number."""
 
@@ -168,6 +174,8 @@ def describe_source(session: Session, policy: SourcePolicy) -> SourceShape:
     notes += presence_notes
     if "updated_at" in runs.types and not runs.has("updated_at"):
         notes += (f"{runs.name}.updated_at may not be read; a failed run without completed_at counts by started_at",)
+    if hidden := [name for name in DETAILS if name in runs.types and not runs.has(name)]:
+        notes += (f"{runs.name}: {' and '.join(hidden)} may not be read; what they tell of fields is not known",)
     naive = [name for name in ("started_at", "completed_at") if not runs.is_aware(name)]
     if naive:
         notes += (f"{runs.name}: {' and '.join(naive)} without time zone, read as {zone} (source.timezone)",)
@@ -209,6 +217,12 @@ def require_counts(shape: SourceShape, policy: SourcePolicy) -> tuple[str, ...]:
                 cause="invalid",
             )
     return found
+
+
+def known_details(shape: SourceShape) -> tuple[str, ...]:
+    """Return those of `DETAILS` that the sync log has, in their order, as far as we may read them."""
+    runs = shape.runs
+    return tuple(column for column in DETAILS if runs.has(column) and runs.types[column] in DETAIL_TYPES)
 
 
 def _candidates(session: Session, policy: SourcePolicy) -> dict[str, Table]:

@@ -12,9 +12,15 @@ from functools import cached_property
 
 from psycopg import sql
 
-from include.sync_health.frames import CANCELLED_BY_USER, DATA_TYPES, ERROR_TEXT_LIMIT, RUN_STATUSES
+from include.sync_health.frames import (
+    CANCELLED_BY_USER,
+    DATA_TYPES,
+    DETAIL_TEXT_LIMIT,
+    ERROR_TEXT_LIMIT,
+    RUN_STATUSES,
+)
 from include.warehouse.id_window import BLOCK_ROWS, TELLING_ROWS
-from include.warehouse.source_schema import COUNT_TYPES, CREDENTIAL_OPTIONAL, SECRETS, SourceShape
+from include.warehouse.source_schema import COUNT_TYPES, CREDENTIAL_OPTIONAL, DETAILS, SECRETS, SourceShape
 from include.warehouse.source_time import instant
 
 NEWEST_RANK = 3
@@ -23,14 +29,20 @@ NEWEST_RANK = 3
 FIRST_PLAUSIBLE = "2000-01-01"
 """Older stamps are artefacts: ServiceTitan was founded in 2012."""
 
-DATA_TYPE_UNIT, CANCELLED_UNIT = 16, 256
-"""How the one code per row is packed: status + 16 * data type + 256 if cancelled by a user."""
+DATA_TYPE_UNIT, CANCELLED_UNIT, DETAIL_UNIT = 16, 256, 512
+"""How the one code per row is packed: status + 16 * data type + 256 if cancelled by a user + 512 if details follow."""
 
 FINISHED_BADLY = ("failed", "cancelled")
 """Statuses whose rows count as finished even without ``completed_at``."""
 
 OLDEST_SHARE = 0.1
 """The oldest ``started_at`` told is this quantile of the first block's: a few backdated imports do not mislead it."""
+
+EMPTY_DETAILS = "'null', '[]', '{}', '\"\"'"
+"""JSON documents that say nothing; PHP writes an empty map as a list."""
+
+DETAILED_STATUSES = "'completed', 'failed'"
+"""Of other runs nobody asks what failed."""
 
 NULL_COUNTS = {"int4": "-2147483648", "int8": "-9223372036854775808"}
 """What stands for NULL in an array of counts: the smallest number of its type. A count below zero is told as it is."""
@@ -63,7 +75,7 @@ class SourceStatements:
         self._zone = zone
         self._table = sql.Identifier(shape.schema, shape.runs.name)
         self._credentials = sql.Identifier(shape.schema, shape.credentials.name)
-        self._runs: dict[tuple[str, bool, bool, bool, tuple[str, ...]], bytes] = {}
+        self._runs: dict[tuple[str, bool, bool, bool, tuple[str, ...], tuple[str, ...]], bytes] = {}
 
     @cached_property
     def survey(self) -> bytes:
@@ -162,6 +174,7 @@ class SourceStatements:
         by_credential: bool,
         by_environment: bool,
         counts: Sequence[str] = (),
+        details: Sequence[str] = (),
     ) -> bytes:
         """
         Return the statement of one row of arrays: id, credential, code, started, completed, late, texts.
@@ -169,11 +182,12 @@ class SourceStatements:
         ``rows`` is ``window`` (the range, prefiltered with `from_raw`, `as_of_raw` and `future_raw`: a superset
         of the rows finished in the window or open at its end), ``days`` (the range, prefiltered likewise for the rows
         that belong to a range of days) or ``keys`` (rows by primary key). ``counts`` names columns whose numbers
-        follow as further arrays.
+        follow as further arrays, ``details`` columns of JSON, of which one more list of texts (`DETAIL_COLUMNS`) follows,
+        of the rows whose code says so.
         Two arrays hold fewer rows, in the same order: ``late`` (what stands in for completed_at) those failed or
         cancelled without completed_at; ``texts`` (JSON) those with status failed.
         """
-        key = (rows, only_failed, by_credential, by_environment, tuple(counts))
+        key = (rows, only_failed, by_credential, by_environment, tuple(counts), tuple(details))
         if key not in self._runs:
             chosen = {"window": self._window, "days": self._days, "keys": self._by_keys}
             conditions: list[sql.Composable] = [chosen[rows]]
@@ -189,7 +203,7 @@ class SourceStatements:
                         credential, self._credentials
                     )
                 )
-            query = self._run_arrays(counts) + sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
+            query = self._run_arrays(counts, details) + sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
             self._runs[key] = query.as_bytes()
         return self._runs[key]
 
@@ -271,7 +285,7 @@ class SourceStatements:
             plausible=self._plausible,
         )
 
-    def _run_arrays(self, counts: Sequence[str]) -> sql.Composed:
+    def _run_arrays(self, counts: Sequence[str], details: Sequence[str]) -> sql.Composed:
         runs = self._shape.runs
         started, completed = self._sane_time("started_at"), self._sane_time("completed_at")
         late = sql.SQL("coalesce({}, {}, 'infinity')").format(
@@ -281,12 +295,13 @@ class SourceStatements:
             "SELECT array_agg({id}), array_agg({credential}), array_agg(({code})::int2),"
             " array_agg(coalesce({started}, 'infinity')), array_agg(coalesce({completed}, 'infinity')),"
             " array_agg({late}) FILTER (WHERE (completed_at BETWEEN {sane}) IS NOT TRUE AND status::text IN ({badly})),"
-            " json_agg(left(error_message::text, {limit})) FILTER (WHERE status::text = 'failed'){counts} FROM {table}"
+            " json_agg(left(error_message::text, {limit})) FILTER (WHERE status::text = 'failed'){counts}{details} FROM {table}"
         ).format(
             counts=sql.SQL("").join(self._count_array(column) for column in counts),
+            details=self._detail_texts(details),
             id=self._key("id"),
             credential=self._key(self._shape.credential_key),
-            code=_packed_code(),
+            code=self._packed_code(details),
             started=started,
             completed=completed,
             late=late,
@@ -300,6 +315,21 @@ class SourceStatements:
         read_as = COUNT_TYPES[self._shape.runs.types[column]]
         return sql.SQL(", array_agg(coalesce({}::{}, ({})::{}))").format(
             sql.Identifier(column), sql.SQL(read_as), sql.SQL(NULL_COUNTS[read_as]), sql.SQL(read_as)
+        )
+
+    def _packed_code(self, details: Sequence[str]) -> sql.Composed:
+        if not details:
+            return _packed_code()
+        flag = sql.SQL(" + CASE WHEN {} THEN {} ELSE 0 END").format(_has_details(details), sql.SQL(str(DETAIL_UNIT)))
+        return _packed_code() + flag
+
+    @staticmethod
+    def _detail_texts(details: Sequence[str]) -> sql.Composable:
+        if not details:
+            return sql.SQL("")
+        parts = [_detail_text(column) if column in details else sql.SQL("'null'") for column in DETAILS]
+        return sql.SQL(", json_agg('[' || {} || ']') FILTER (WHERE {})").format(
+            sql.SQL(" || ',' || ").join(parts), _has_details(details)
         )
 
     @property
@@ -363,6 +393,28 @@ def _packed_code() -> sql.Composed:
         cancelled=sql.Literal(CANCELLED_BY_USER),
         cancelled_unit=sql.SQL(str(CANCELLED_UNIT)),
     )
+
+
+def _has_details(details: Sequence[str]) -> sql.Composed:
+    known = (sql.SQL("{} IS NOT NULL").format(sql.Identifier(column)) for column in details)
+    # The text of a large document is not made only to see that it is not empty.
+    told = (
+        sql.SQL("({name} IS NOT NULL AND (pg_column_size({name}) > 64 OR {name}::text NOT IN ({empty})))").format(
+            name=sql.Identifier(column), empty=sql.SQL(EMPTY_DETAILS)
+        )
+        for column in details
+    )
+    return sql.SQL("(({}) AND status::text IN ({}) AND ({}))").format(
+        sql.SQL(" OR ").join(known), sql.SQL(DETAILED_STATUSES), sql.SQL(" OR ").join(told)
+    )
+
+
+def _detail_text(column: str) -> sql.Composed:
+    # Its stored size is looked at first: a compressed giant is not unpacked to be measured, unless it may be small.
+    return sql.SQL(
+        "CASE WHEN {name} IS NULL THEN 'null' WHEN pg_column_size({name}) > {limit} THEN 'true'"
+        " WHEN octet_length({name}::text) > {limit} THEN 'true' WHEN {name}::text = '' THEN 'null' ELSE {name}::text END"
+    ).format(name=sql.Identifier(column), limit=sql.SQL(str(DETAIL_TEXT_LIMIT)))
 
 
 def _code_of(column: str, names: tuple[str, ...]) -> sql.Composed:

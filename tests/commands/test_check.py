@@ -12,8 +12,9 @@ import pytest
 
 from include.cli import main
 from include.commands.check import CHECKS
-from include.sync_health.checks import RULES
+from include.sync_health.checks import COUNTED_RULES, RULES, TREND_RULES
 from tests.orchestration.monitored_world import NOON, MonitoredWorld, monitored_world
+from tests.orchestration.trending_days import bring_nothing, lose_yesterday
 
 AT_NOON = ["--as-of", NOON.isoformat()]
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -95,19 +96,53 @@ def break_everything(world: MonitoredWorld, *, now: datetime) -> None:
 
 
 def test_every_check_tells_its_own_rule(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each of the nine by its name in the shell, and all of them together."""
+    """Each that needs no schema of ours by its name in the shell, and all of them together."""
     break_everything(world, now=datetime.now(UTC))
+    needing_nothing = {name: rule for name, rule in CHECKS.items() if rule not in TREND_RULES}
+    assert {*needing_nothing.values(), *TREND_RULES} == {*RULES}
     told: dict[str, set[str]] = {}
-    for name in (*CHECKS, "all"):
+    for name in (*needing_nothing, "all"):
         assert main(["check", name, "--json"]) == 1
         answer = json.loads(capsys.readouterr().out)
-        assert list(answer["checks"]) == (list(CHECKS) if name == "all" else [name])
+        assert list(answer["checks"]) == (list(needing_nothing) if name == "all" else [name])
         told[name] = {each["type"] for each in answer["observations"] if each["verdict"] == "breach"}
 
     assert told == {
-        **{name: {f"servicetitan_{rule}"} for name, rule in CHECKS.items()},
-        "all": {f"servicetitan_{rule}" for rule in RULES},
+        **{name: {f"servicetitan_{rule}"} for name, rule in needing_nothing.items()},
+        "all": {f"servicetitan_{rule}" for rule in needing_nothing.values()},
     }
+
+
+def test_trends_need_the_monitoring_schema(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of all, they are left out with a note; by themselves, there is nothing to check."""
+    assert main(["check", "all", *AT_NOON]) == 0
+    assert "note: quality_drop and empty_syncs: not checked: needs the monitoring schema" in capsys.readouterr().err
+    for name in ("quality-drop", "empty-syncs"):
+        assert main(["check", name, *AT_NOON]) == 2
+        assert "not checked: needs the monitoring schema" in capsys.readouterr().err
+
+
+def test_trends_are_checked_where_there_is_one(
+    make_database: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each by its name, and with all the others."""
+    with monitored_world(make_database, monkeypatch, tmp_path) as world:
+        lose_yesterday(world, as_of=NOON)
+        bring_nothing(world, before=NOON)
+        for name, rules in (
+            ("quality-drop", {"quality_drop"}),
+            ("empty-syncs", {"empty_syncs"}),
+            ("all", {"quality_drop", "empty_syncs"}),
+        ):
+            assert main(["check", name, *AT_NOON, "--json"]) == 1
+            answer = json.loads(capsys.readouterr().out)
+            assert list(answer["checks"]) == (list(CHECKS) if name == "all" else [name])
+            assert {each["type"] for each in answer["observations"] if each["verdict"] == "breach"} == {
+                f"servicetitan_{rule}" for rule in rules
+            }
 
 
 def test_what_our_own_tables_remember_is_used_where_they_are_there(
@@ -236,7 +271,9 @@ def test_record_counts_that_cannot_be_read_blind_data_quality_alone(
     out, err = capsys.readouterr()
     answer = json.loads(out)
     assert "servicetitan_sync_failures" in {each["type"] for each in answer["observations"]}
-    assert list(answer["checks"]) == [name for name in CHECKS if name != "data-quality"]
+    assert list(answer["checks"]) == [
+        name for name, rule in CHECKS.items() if rule not in {*COUNTED_RULES, *TREND_RULES}
+    ]
     assert "cannot tell: data_quality: " in err
     assert "records_processed" in err
 

@@ -18,9 +18,11 @@ DAG_IDS = {
     "servicetitan_credential_health",
     "servicetitan_data_quality",
     "servicetitan_housekeeping",
+    "servicetitan_quality_backfill",
 }
-CHECKING = sorted(DAG_IDS - {"servicetitan_housekeeping"})
-TAGS = {"servicetitan", "monitoring", "alerts", "quality", "housekeeping"}
+CHECKING = sorted(DAG_IDS - {"servicetitan_housekeeping", "servicetitan_quality_backfill"})
+LAST_TASKS = dict.fromkeys(DAG_IDS, "conclude") | {"servicetitan_quality_backfill": "summarise"}
+TAGS = {"servicetitan", "monitoring", "alerts", "quality", "housekeeping", "backfill"}
 HEAVY = ("pandas", "numpy", "psycopg", "psycopg2", "asyncpg", "pyarrow", "hypothesis")
 
 LOAD = """
@@ -87,6 +89,22 @@ def test_params_have_forms(dags: dict[str, Any]) -> None:
         dag.params.validate()
 
 
+def test_the_backfill_runs_by_hand_alone_and_keeps_out_of_the_checks_way(dags: dict[str, Any]) -> None:
+    """No schedule; pools of its own; a bound of months at once; a form with days."""
+    dag = dags["servicetitan_quality_backfill"]
+
+    assert type(dag.timetable).__name__ == "NullTimetable"
+    assert list(dag.params) == ["from", "to", "days", "dry_run"]
+    assert {dag.params.get_param(name).schema["format"] for name in ("from", "to")} == {"date"}
+    assert dag.task_ids == ["plan", "restate_month", "summarise"]
+    months = dag.get_task("restate_month")
+    assert months.partial_kwargs["max_active_tis_per_dagrun"] == 4
+    assert {dag.get_task("plan").pool, months.partial_kwargs["pool"]} == {"servicetitan_backfill"}
+    assert {task.pool for each in CHECKING for task in dags[each].tasks if task.pool != "default_pool"} == {
+        "servicetitan_source"
+    }
+
+
 @pytest.mark.parametrize("dag_id", CHECKING)
 def test_the_default_params_leave_nothing_out(dags: dict[str, Any], dag_id: str) -> None:
     """A scheduled run judges every credential, at its interval's end, and may speak."""
@@ -129,10 +147,11 @@ def test_a_run_that_hangs_still_reaches_its_last_task(dags: dict[str, Any]) -> N
 def test_the_last_task_runs_after_all_others_whatever_became_of_them(dags: dict[str, Any]) -> None:
     """It alone says how the run went."""
     for dag in dags.values():
-        assert [task.task_id for task in dag.leaves] == ["conclude"]
-        last = dag.get_task("conclude")
+        name = LAST_TASKS[dag.dag_id]
+        assert [task.task_id for task in dag.leaves] == [name]
+        last = dag.get_task(name)
         assert last.trigger_rule == "all_done"
-        assert last.get_flat_relative_ids(upstream=True) == set(dag.task_ids) - {"conclude"}
+        assert last.get_flat_relative_ids(upstream=True) == set(dag.task_ids) - {name}
 
 
 @pytest.mark.parametrize("dag_id", CHECKING)

@@ -104,7 +104,7 @@ def test_a_crash_at_any_step_and_a_retry_lose_and_double_nothing(world: Monitore
 DAILY_STEPS = [
     "include.orchestration.daily_quality_run.late_syncs",
     "include.warehouse.source_reader.SourceReader.oldest_start",
-    "include.warehouse.source_reader.SourceReader.read_days",
+    "include.warehouse.source_reader.SourceReader.stream_days",
     "include.sync_health.daily_quality.aggregate_days",
     "include.warehouse.quality_daily.replace_days",
 ]

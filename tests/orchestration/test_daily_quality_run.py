@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from include.orchestration.check_tasks import RunFacts
-from include.orchestration.daily_quality_run import days_touched, restate_days, update_daily
+from include.orchestration.daily_quality_run import days_touched, update_daily
+from include.orchestration.day_restatement import restate_days
 from include.sync_health.errors import RequestError, SourceError
 from include.sync_health.policy import Policy
 from include.sync_health.windows import RunMode, Window
@@ -212,7 +213,7 @@ def test_separate_stretches_of_days_are_one_restatement(world: MonitoredWorld) -
         policy=Policy(),
         days=wanted,
         as_of=NOON,
-        now=NOON,
+        clock=lambda: NOON,
         slack=DAY,
     )
 
@@ -223,7 +224,9 @@ def test_separate_stretches_of_days_are_one_restatement(world: MonitoredWorld) -
 def test_no_day_at_all_is_a_mistake(world: MonitoredWorld) -> None:
     """Rather than a silent success."""
     with pytest.raises(RequestError, match="no day"):
-        restate_days(world.source_dsn, world.monitoring_dsn, policy=Policy(), days=[], as_of=NOON, now=NOON, slack=DAY)
+        restate_days(
+            world.source_dsn, world.monitoring_dsn, policy=Policy(), days=[], as_of=NOON, clock=lambda: NOON, slack=DAY
+        )
 
 
 def test_a_source_without_the_log_is_an_error_and_changes_nothing(world: MonitoredWorld) -> None:

@@ -301,6 +301,39 @@ def mistakes_of(path: Path) -> list[str]:
             "rules: {data_quality: {identity: row}}", "rules.data_quality.identity", "data_type, sync", id="each row"
         ),
         pytest.param(
+            "rules: {quality_drop: {min_days: 9}}",
+            "rules.quality_drop.min_days",
+            "at most weeks, which is 8",
+            id="more days than are looked at",
+        ),
+        pytest.param(
+            "rules: {quality_drop: {high_drop: 4.5}}",
+            "rules.quality_drop.high_drop",
+            "at least min_drop, which is 5",
+            id="high before it is a drop",
+        ),
+        pytest.param(
+            "rules: {quality_drop: {min_drop: '5'}}",
+            "rules.quality_drop.min_drop",
+            "use a number from 0 to 100",
+            id="points in quotes",
+        ),
+        pytest.param(
+            "rules: {quality_drop: {spread: true}}",
+            "rules.quality_drop.spread",
+            "use a number from 0 to 100",
+            id="true is no number",
+        ),
+        pytest.param(
+            "rules: {empty_syncs: {weeks: 3}}",
+            "rules.empty_syncs.min_days",
+            "at most weeks, which is 3",
+            id="fewer weeks than days are needed",
+        ),
+        pytest.param(
+            "rules: {empty_syncs: {weeks: 0}}", "rules.empty_syncs.weeks", "from 1 to 52", id="no week to compare with"
+        ),
+        pytest.param(
             "credentials: {monitored_statuses: [actve]}",
             "credentials.monitored_statuses[0]",
             "did you mean active?",
@@ -317,6 +350,15 @@ def mistakes_of(path: Path) -> list[str]:
             id="detail kept longer than the snapshots",
         ),
         pytest.param("retention: {alerts: 60d}", "retention.alerts", "unknown key", id="alerts are not deleted"),
+        pytest.param("backfill: {pause: 2m}", "backfill.pause", "use 0s to 1m", id="a backfill that mostly waits"),
+        pytest.param("backfill: {statement_timeout: 0s}", "backfill.statement_timeout", "use 1s to 1h", id="no limit"),
+        pytest.param(
+            "backfill: {rows_per_read: 10}", "backfill.rows_per_read", "from 1000 to 2000000", id="reads of a few rows"
+        ),
+        pytest.param(
+            "backfill: {connection: a b}", "backfill.connection", "id of an Airflow connection", id="no replica's name"
+        ),
+        pytest.param("backfill: {threads: 4}", "backfill.threads", "unknown key", id="a backfill has no such key"),
         pytest.param("repeat: {low: sometimes}", "repeat.low", "or never; or every run", id="a repeat in words"),
         pytest.param("repeat: {high: 5s}", "repeat.high", "use 1m to 30d; or never", id="a repeat of seconds"),
         pytest.param("summary_above:", "summary_above", "None is not allowed", id="a key without value"),

@@ -47,6 +47,7 @@ def policies(draw: st.DrawFn) -> core.Policy:
 
     window, threshold, open_for, within = span(1), draw(st.integers(1, 100)), span(1, 86_400), span(2)
     (outage_clear, outage_breach), (quality_clear, quality_breach) = shares(), shares()
+    weeks = draw(st.integers(1, 52))
     statuses = st.sampled_from(["active", "connected", "error", "inactive", "pending"])
     receivers = draw(
         st.dictionaries(
@@ -130,6 +131,24 @@ def policies(draw: st.DrawFn) -> core.Policy:
                 identity=draw(st.sampled_from(core.QualityIdentity)),
                 active_only=draw(st.booleans()),
             ),
+            quality_drop=core.QualityDropPolicy(
+                **common(),
+                weeks=weeks,
+                min_days=draw(st.integers(1, weeks)),
+                min_records=draw(st.integers(0, 1_000_000)),
+                min_drop=quality_clear,
+                spread=draw(st.floats(0, 100)),
+                clear_share=outage_clear,
+                high_drop=or_never(quality_breach),
+            ),
+            empty_syncs=core.EmptySyncsPolicy(
+                **common(),
+                window=window,
+                min_syncs=draw(st.integers(1, 10_000)),
+                weeks=weeks,
+                min_days=draw(st.integers(1, weeks)),
+                usual_share=outage_breach,
+            ),
             monitor_health=core.MonitorHealthPolicy(**common()),
         ),
         receivers=receivers,
@@ -147,6 +166,12 @@ def policies(draw: st.DrawFn) -> core.Policy:
             alert_events=timedelta(days=draw(st.integers(60, 3_650))),
             credential_snapshots=timedelta(days=draw(st.integers(90, 3_650))),
             token_detail=timedelta(days=draw(st.integers(2, 90))),
+        ),
+        backfill=core.BackfillPolicy(
+            connection=draw(st.sampled_from([None, "hub_plus_replica"])),
+            statement_timeout=span(1, 3_600),
+            pause=span(0, 60),
+            rows_per_read=draw(st.integers(1_000, 2_000_000)),
         ),
         summary_above=draw(st.integers(1, 10_000)),
         monitoring_level=draw(st.sampled_from(core.MonitoringLevel)),

@@ -170,7 +170,7 @@ def test_sync_metrics_recording() -> None:
         as_of=AS_OF,
         late_data_days=STORY.late_data_days,
         duration_fallback=STORY.duration_fallback,
-    )
+    ).daily
 
     (day,) = daily.to_dict("records")
     assert (day["records_processed"], day["records_successful"], day["records_failed"]) == (100, 95, 5)

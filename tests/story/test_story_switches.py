@@ -33,6 +33,8 @@ from tests.story.ticks import (
     three_failures,
 )
 from tests.sync_health.frames_of import AS_OF
+from tests.sync_health.oracle_trends import Day
+from tests.sync_health.stored_frames import stored_days, weeks_of
 
 SANDBOX = replace(ACME, environment="integration")
 
@@ -87,7 +89,7 @@ def average_duration(policy: Policy) -> float | None:
         as_of=AS_OF,
         late_data_days=policy.late_data_days,
         duration_fallback=policy.duration_fallback,
-    )
+    ).daily
     (seconds,) = daily["duration_avg_seconds"]
     return float(seconds) if seconds == seconds else None
 
@@ -98,6 +100,13 @@ UNRELATED_FAILURES = [
     row for each in CREDENTIALS_IN_TROUBLE for row in three_failures(credential=each.id, error=f"odd {each.id}")
 ]
 BUSY_THEN_SILENT = [completed(hours * HOUR + 30 * MINUTE, number=hours) for hours in range(3, 28)]
+TODAY, YESTERDAY = AS_OF.date(), AS_OF.date() - DAY
+USED_TO_BE_GOOD = stored_days(
+    [
+        Day(day=YESTERDAY, credential=str(ACME.id), successful=800),
+        *(each for day in (TODAY, YESTERDAY) for each in weeks_of(day, credential=str(ACME.id))),
+    ]
+)
 REFRESHED = replace(ACME, token_expires_at=AS_OF + 15 * MINUTE, updated_at=AS_OF)
 
 SWITCHES = [
@@ -218,6 +227,24 @@ SWITCHES = [
         id="only active credentials' data is judged",
     ),
     pytest.param(
+        "rules.quality_drop.mode",
+        severities("quality_drop", stored=USED_TO_BE_GOOD),
+        ["medium"],
+        [],
+        id="a day is not compared with others",
+    ),
+    pytest.param(
+        "rules.empty_syncs.mode",
+        severities(
+            "empty_syncs",
+            rows=[completed(hours * HOUR, number=hours, processed=0) for hours in (1, 2, 3)],
+            stored=USED_TO_BE_GOOD,
+        ),
+        ["medium"],
+        [],
+        id="syncs may bring nothing",
+    ),
+    pytest.param(
         "recheck_open",
         stale_alert_after_a_success,
         AlertState.INACTIVE,
@@ -289,6 +316,7 @@ def test_every_line_of_the_overlay_says_what_the_story_says() -> None:
     assert unexplained <= {
         *(f"{severity}: every run" for severity in ("critical", "high", "medium", "low")),
         *(f"{rule}: {{mode: off}}" for rule in ("platform_outage", "no_syncs", "consecutive_failures", "stuck_sync")),
+        *(f"{rule}: {{mode: off}}" for rule in ("quality_drop", "empty_syncs")),
         "monitor_health: {mode: live}",
         "monitored_statuses: [active, connected, error, inactive, pending]",
         "mode: live",

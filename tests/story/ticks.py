@@ -16,6 +16,7 @@ from include.sync_health.lifecycle import step
 from include.sync_health.notifications import decide
 from include.sync_health.observations import Observation
 from include.sync_health.policy import Policy
+from include.sync_health.stored_days import StoredDays
 from include.sync_health.verdicts import Verdict
 from tests.agreement.plain_frames import counted_runs, credentials_of
 from tests.sync_health.frames_of import AS_OF
@@ -57,6 +58,7 @@ def run_check(
     check: Check = EVERYTHING,
     as_of: datetime = AS_OF,
     alerts: Mapping[str, Alert] | None = None,
+    stored: StoredDays | None = None,
 ) -> Run:
     """Judge, step and decide, as the DAG's task does between its two databases."""
     known = dict(alerts or {})
@@ -68,6 +70,7 @@ def run_check(
             as_of=as_of,
             check=check,
             open_alerts={key: alert for key, alert in known.items() if alert.state.is_open},
+            stored=stored,
         ),
         policy=policy,
     ).observations

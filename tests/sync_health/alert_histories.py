@@ -67,6 +67,8 @@ IDENTITIES: Mapping[str, Mapping[str, str]] = {
     "stuck_sync": {"credential": "1", "sync": "7"},
     "stale_sync": {"credential": "1"},
     "data_quality": {"credential": "1", "data_type": "jobs"},
+    "quality_drop": {"credential": "1", "data_type": "jobs"},
+    "empty_syncs": {"credential": "1", "data_type": "jobs"},
 }
 """One alert of each rule; those of one world explain each other where the rules do."""
 

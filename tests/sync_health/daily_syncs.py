@@ -10,7 +10,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
-import pytest
 from hypothesis import strategies as st
 
 from include.sync_health.daily_quality import DAILY_COLUMNS, aggregate_days, day_bounds
@@ -36,6 +35,7 @@ class Sync:
     data_type: str = "both"
     counts: tuple[int | None, int | None, int | None] = (0, 0, 0)
     seconds: int | None = None
+    error: str | None = None
 
 
 def noon(day: date = DAY) -> datetime:
@@ -67,7 +67,7 @@ def frame_of(syncs: Iterable[Sync]) -> pd.DataFrame:
         "started_at": times(each.started_at for each in syncs),
         "completed_at": times(each.completed_at for each in syncs),
         "finished_at": times(each.completed_at for each in syncs),
-        "error_message": pd.Series([None] * len(syncs), dtype=object),
+        "error_message": pd.Series([each.error for each in syncs], dtype=object),
         "processing_seconds": pd.Series([each.seconds for each in syncs], dtype="float64"),
     }
     for position, name in enumerate(COUNT_COLUMNS[:3]):
@@ -78,7 +78,7 @@ def frame_of(syncs: Iterable[Sync]) -> pd.DataFrame:
 def aggregated(*syncs: Sync, days: Iterable[date] = (DAY,), as_of: datetime | None = None, **options: Any) -> Any:
     """Return the aggregates as records; without NaN, which would not equal itself."""
     options = {"timezone": "UTC", "late_data_days": LATE_DATA_DAYS, "credentials": credentials_frame([1, 2])} | options
-    daily = aggregate_days(frame_of(syncs), days=list(days), as_of=as_of or noon(), **options)
+    daily = aggregate_days(frame_of(syncs), days=list(days), as_of=as_of or noon(), **options).daily
     assert tuple(daily.columns) == DAILY_COLUMNS
     records = daily.to_dict("records")
     return [
@@ -131,7 +131,14 @@ def oracle(syncs: Iterable[Sync], *, days: set[date], zone: str, as_of: datetime
                 p95 = length
                 break
         day_was_over_for = (as_of.astimezone(ZoneInfo(zone)).date() - (key[0] + timedelta(days=1))).days
+        classes = {
+            f"failed_{name}": sum(ERRORS[each.error] == name for each in failed)
+            for name in sorted(set(ERRORS.values()))
+        }
         result[key] = {
+            **classes,
+            "syncs_empty": sum(each.counts[0] == 0 for each in completed),
+            "syncs_timed": len(durations),
             "syncs_total": len(group),
             "syncs_completed": len(completed),
             "syncs_clean": clean,
@@ -144,12 +151,26 @@ def oracle(syncs: Iterable[Sync], *, days: set[date], zone: str, as_of: datetime
             "records_failed": lost,
             "quality_score": score,
             "inconsistent": inconsistent,
-            "duration_avg_seconds": pytest.approx(sum(durations) / len(durations)) if durations else None,
+            "duration_avg_seconds": sum(durations) / len(durations) if durations else None,
             "duration_p95_seconds": p95,
             "is_final": day_was_over_for >= LATE_DATA_DAYS,
         }
     return result
 
+
+ERRORS = {
+    None: "unknown",
+    "HTTP 401 Unauthorized": "auth",
+    "HTTP 403 Forbidden": "permission",
+    "ServiceTitan API rate limit exceeded": "rate_limit",
+    "Idle timeout reached": "timeout",
+    "ServiceTitan API server error: 502": "server",
+    "Failed to decode ServiceTitan API response": "decode",
+    "Bad Request": "validation",
+    "Unknown API error": "unknown",
+    "sync cancelled by user.": "unknown",  # not upstream's own text: a failure like another
+}
+"""Error texts and the class that each tells."""
 
 COUNTS = st.one_of(
     st.tuples(st.integers(0, 40), st.integers(0, 40)).map(lambda each: (sum(each), *each)),  # what adds up
@@ -182,6 +203,7 @@ def sync_days(draw: st.DrawFn) -> tuple[str, list[date], list[Sync]]:
                 data_type=draw(st.sampled_from(DATA_TYPES)),
                 counts=draw(COUNTS),
                 seconds=draw(st.sampled_from((None, None, None, 0, 3, -1))),
+                error=draw(st.sampled_from(list(ERRORS))) if status == "failed" else None,
             )
         )
     return zone, days, syncs

@@ -182,6 +182,56 @@ def alert(rule: str, **changes: Any) -> Alert:
                 "window_seconds": 86_400,
             },
         },
+        "quality_drop": {
+            **_WHO,
+            "identity": {"credential": "17", "data_type": "invoices"},
+            "severity": Severity.MEDIUM,
+            "data_type": "invoices",
+            "title": "ServiceTitan Data Quality Drop",
+            "message": "ServiceTitan invoices quality for Acme Plumbing & Sons (production) dropped to 81.2% on Monday "
+            "2026-11-23, 15.3 points below its usual 96.5%",
+            "reason": "81.2% on Monday 2026-11-23 is 15.3 points below the median of 7 Mondays, 96.5%: more than 6.7",
+            "metadata": {
+                "data_type": "invoices",
+                "day": "2026-11-23",
+                "score": 81.2,
+                "usual_score": 96.5,
+                "drop_points": 15.3,
+                "records_processed": 4120,
+            },
+            "evidence": {
+                "day": "2026-11-23",
+                "score_percent": 81.2,
+                "records_processed": 4120,
+                "usual_percent": 96.5,
+                "drop_points": 15.3,
+                "threshold_points": 6.7,
+                "mad_points": 1.5,
+                "days_compared": "2026-11-16, 2026-11-09, 2026-11-02, 2026-10-26, 2026-10-19, 2026-10-12, 2026-09-28",
+            },
+        },
+        "empty_syncs": {
+            **_WHO,
+            "identity": {"credential": "17", "data_type": "customers"},
+            "severity": Severity.MEDIUM,
+            "data_type": "customers",
+            "title": "ServiceTitan Syncs Bring Nothing",
+            "message": "ServiceTitan customers syncs for Acme Plumbing & Sons (production) have brought no records for "
+            "1 day 1 hour (23 in a row)",
+            "reason": "all 23 syncs that completed in the last 24 hours brought none, although records came on 8 of 8 "
+            "Mondays, 7 of 8 Tuesdays",
+            "metadata": {
+                "data_type": "customers",
+                "empty_syncs": 23,
+                "last_records_at": "2026-11-23T11:00:00+00:00",
+            },
+            "evidence": {
+                "empty_syncs": 23,
+                "window_seconds": 86_400,
+                "last_records_at": "2026-11-23T11:00:00+00:00",
+                "days_with_records": "8 of 8 Mondays, 7 of 8 Tuesdays",
+            },
+        },
         "monitor_health": {
             "identity": {"check": "sync_failures", "cause": "unreachable"},
             "severity": Severity.HIGH,
@@ -227,6 +277,8 @@ RULES = (
     "connection_error",
     "stale_sync",
     "data_quality",
+    "quality_drop",
+    "empty_syncs",
 )
 
 EVIDENCE_OF_RECOVERY = {
@@ -236,6 +288,8 @@ EVIDENCE_OF_RECOVERY = {
     "connection_error": "a run completed at 2026-11-24 11:50 UTC, after the error began at 2026-11-24 07:00 UTC",
     "stale_sync": "the last run completed 10 minutes ago, not more than 2 days",
     "data_quality": "4 of 480 records of the newest sync failed (0.8%), less than 10%",
+    "quality_drop": "95.9% on Tuesday 2026-11-24 is 0.4 points below the median of 8 Tuesdays, 96.3%: less than 2.5",
+    "empty_syncs": "the sync that completed at 2026-11-24 11:50 UTC brought 120 records",
 }
 """As each rule words it; the others close with the latest run."""
 

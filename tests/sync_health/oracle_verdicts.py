@@ -44,6 +44,9 @@ def every_rule(
         "stuck_sync": oracle.stuck_syncs(rows, as_of=as_of),
         "stale_sync": oracle_credentials.stale_syncs(credentials, rows, as_of=as_of),
         "data_quality": oracle_quality.data_quality(rows, as_of=as_of),
+        # Without stored days nothing is compared with: see `oracle_trends`.
+        "quality_drop": {},
+        "empty_syncs": {},
     }
     sandbox = {str(each.id) for each in credentials if each.environment == "integration"}
     return {

@@ -153,6 +153,13 @@ def test_a_repeat_that_was_due_meanwhile_is_told_when_nothing_hides_it() -> None
         pytest.param(saw("stale_sync"), saw("sync_failures"), id="a symptom does not explain its cause"),
         pytest.param(saw("token_expiry"), saw("stuck_sync"), id="a stuck sync blocks others, whatever the token"),
         pytest.param(saw("token_expiry"), saw("data_quality"), id="nor does a token explain refused records"),
+        pytest.param(
+            saw("data_quality", identity={"credential": "1", "data_type": "other"}),
+            saw("quality_drop"),
+            id="refused records of another data type",
+        ),
+        pytest.param(saw("sync_failures"), saw("quality_drop"), id="a failed sync has no records that could be bad"),
+        pytest.param(saw("platform_outage"), saw("empty_syncs"), id="an outage fails syncs, and these complete"),
         pytest.param(saw("token_expiry"), saw("connection_error"), id="a connection error is a cause of its own"),
         pytest.param(saw("monitor_health"), saw("sync_failures"), id="what was seen fails, whatever was not seen"),
         pytest.param(

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 
-from include.sync_health.checks import EVERYTHING, SYNC_FAILURES
+from include.sync_health.checks import DATA_QUALITY, EVERYTHING, SYNC_FAILURES
 from include.sync_health.credential_facts import credential_facts
 from include.sync_health.judgement import TickInput, judge_nothing, judge_tick
 from include.sync_health.observations import Observation
@@ -16,7 +16,7 @@ from include.sync_health.policy import ConsecutiveFailuresPolicy, Policy, RuleMo
 from include.sync_health.verdicts import Severity, Verdict
 from include.sync_health.visibility import Blindness, EarlierSight, clock_blindness
 from tests.sync_health.alert_histories import World, saw, with_timers
-from tests.sync_health.frames_of import AS_OF, SECOND, credentials_frame, runs_frame
+from tests.sync_health.frames_of import AS_OF, SECOND, credentials_frame, runs_frame, runs_with_counts
 from tests.sync_health.oracle import Row
 
 HOUR = timedelta(hours=1)
@@ -322,3 +322,36 @@ def test_the_policy_of_a_failure_threshold_is_the_policys() -> None:
     observations = judged(tick(failing(1)), policy=policy, rules=["sync_failures"])
 
     assert [each.verdict for each in observations] == [Verdict.BAND]
+
+
+@pytest.mark.parametrize(
+    ("known", "untold"),
+    [
+        pytest.param({}, {"data_quality.clear": 2}, id="what changes nothing is counted"),
+        pytest.param({"tells_all": True}, {}, id="or told, where all is wanted"),
+        pytest.param(
+            {"scope": lambda subject: subject.credential_id == "1"}, {}, id="a narrow run tells all it judges"
+        ),
+        pytest.param(
+            {"blindness": [Blindness(check="data_quality", cause="future_stamps", detail="odd")]},
+            {},
+            id="in doubt nothing counts as clear",
+        ),
+    ],
+)
+def test_what_is_untold_is_counted(known: dict[str, object], untold: dict[str, int]) -> None:
+    """The breach is told either way."""
+    lost = {1: 60, 2: 0, 3: 0}
+    rows = [
+        replace(row, id=row.credential, status="completed", records_processed=100, records_failed=lost[row.credential])
+        for credential in lost
+        for row in failing(credential, number=1)
+    ]
+    options = {"tells_all": False, **known}
+    given = replace(tick(rows, check=DATA_QUALITY), runs=runs_with_counts(rows), **options)  # type: ignore[arg-type]
+    judgement = judge_tick(given, policy=Policy(), rules=["data_quality"])
+    ours = [each for each in judgement.observations if each.rule == "data_quality"]
+
+    assert judgement.untold == untold
+    assert [each.credential_id for each in ours if each.verdict is Verdict.BREACH] == ["1"]
+    assert len(ours) == (1 if untold or "scope" in known else 3)

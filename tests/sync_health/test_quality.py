@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -13,6 +14,7 @@ from include.sync_health.errors import FrameError
 from include.sync_health.observations import Observation
 from include.sync_health.policy import DataQualityPolicy, QualityIdentity
 from include.sync_health.quality import judge_data_quality
+from include.sync_health.verdicts import Verdict
 from tests.sync_health import oracle_quality
 from tests.sync_health.frames_of import AS_OF, SECOND, runs_frame, runs_with_counts, subject
 from tests.sync_health.oracle import Row
@@ -260,6 +262,26 @@ def test_a_good_run_more_makes_nothing_worse(rows: list[Row], processed: int) ->
     assert set(_breaching(before)) == set(_breaching(after))
     mine = after[[identity == {"credential": "1", "data_type": "invoices"} for identity in after["identity"]]]
     assert set(mine["verdict"]) <= {"breach", "clear"}
+
+
+@given(
+    rows=counted_rows(),
+    by_sync=st.booleans(),
+    opened=st.sets(st.tuples(st.sampled_from("1234"), st.just("invoices"), st.integers(1, 9).map(str)), max_size=3),
+)
+def test_what_is_untold_is_counted(rows: list[Row], by_sync: bool, opened: set[tuple[str, ...]]) -> None:
+    """Only keys that change nothing lose their rows, and the counts are the same."""
+    known = {
+        "policy": BY_SYNC if by_sync else DataQualityPolicy(),
+        "open_keys": opened if by_sync else {key[:2] for key in opened},
+    }
+    untold: Counter[Verdict] = Counter()
+    every, told = judged(*rows, **known), judged(*rows, untold=untold, **known)
+    is_silent = every["verdict"].isin([Verdict.CLEAR, Verdict.NO_DATA])
+    is_silent &= ~every["credential_id"].isin([key[0] for key in opened])
+
+    pd.testing.assert_frame_equal(told, every[~is_silent].reset_index(drop=True))
+    assert untold == Counter(every.loc[is_silent, "verdict"])
 
 
 def test_what_is_refused() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from include.sync_health.alert_facts import KNOWN_EVIDENCE
 from include.sync_health.connection_errors import judge_connection_errors
+from include.sync_health.empty_syncs import judge_empty_syncs
 from include.sync_health.failures import judge_consecutive_failures, judge_sync_failures
 from include.sync_health.freshness import judge_stale_syncs
 from include.sync_health.observations import Observation
@@ -19,14 +20,17 @@ from include.sync_health.policy import (
     ConnectionErrorPolicy,
     ConsecutiveFailuresPolicy,
     DataQualityPolicy,
+    EmptySyncsPolicy,
     NoSyncsPolicy,
     PlatformOutagePolicy,
+    QualityDropPolicy,
     StaleSyncPolicy,
     StuckSyncPolicy,
     SyncFailuresPolicy,
     TokenExpiryPolicy,
 )
 from include.sync_health.quality import judge_data_quality
+from include.sync_health.quality_drop import judge_quality_drop
 from include.sync_health.silence import judge_no_syncs
 from include.sync_health.stuck_syncs import judge_stuck_syncs
 from include.sync_health.tokens import judge_token_expiry
@@ -35,6 +39,8 @@ from tests.sync_health.credential_frames import facts_frame
 from tests.sync_health.frames_of import AS_OF, runs_frame, runs_with_counts, subject
 from tests.sync_health.message_alerts import EXPIRED_TOKEN, NEVER_COMPLETED, alert
 from tests.sync_health.oracle import Row
+from tests.sync_health.oracle_trends import Day
+from tests.sync_health.stored_frames import stored_days, weeks_of
 
 HOUR = timedelta(hours=1)
 SUBJECTS = {str(number): subject(number) for number in range(1, 5)}
@@ -137,6 +143,45 @@ def data_quality() -> pd.DataFrame:
     return judge_data_quality(runs_with_counts([row]), subjects=SUBJECTS, policy=DataQualityPolicy(), as_of=AS_OF)
 
 
+def quality_drop() -> pd.DataFrame:
+    """A day of 800 good records of 1,000, where all used to be good."""
+    yesterday = AS_OF.date() - timedelta(days=1)
+    return judge_quality_drop(
+        stored_days([Day(day=yesterday, successful=800), *weeks_of(yesterday)]),
+        subjects=SUBJECTS,
+        policy=QualityDropPolicy(),
+        as_of=AS_OF,
+        timezone="UTC",
+    )
+
+
+def empty_syncs() -> pd.DataFrame:
+    """Three syncs of today without a record."""
+    rows = [
+        Row(
+            id=number,
+            credential=1,
+            data_type="invoices",
+            status="completed",
+            started_at=AS_OF - number * HOUR,
+            completed_at=AS_OF - number * HOUR,
+            updated_at=AS_OF,
+            records_processed=0,
+        )
+        for number in (1, 2, 3)
+    ]
+    days = [each for ago in (0, 1) for each in weeks_of(AS_OF.date() - timedelta(days=ago))]
+    return judge_empty_syncs(
+        runs_with_counts(rows),
+        stored=stored_days(days),
+        subjects=SUBJECTS,
+        policy=EmptySyncsPolicy(),
+        as_of=AS_OF,
+        timezone="UTC",
+        open_keys={},
+    )
+
+
 @pytest.mark.parametrize(
     ("judge", "rule", "changes"),
     [
@@ -161,6 +206,8 @@ def data_quality() -> pd.DataFrame:
         pytest.param(lambda: stale_sync(last_success_at=AS_OF - 53 * HOUR), "stale_sync", {}, id="a stale credential"),
         pytest.param(stale_sync, "stale_sync", NEVER_COMPLETED, id="one that never completed a sync"),
         pytest.param(data_quality, "data_quality", {}, id="refused records"),
+        pytest.param(quality_drop, "quality_drop", {}, id="a day worse than usual"),
+        pytest.param(empty_syncs, "empty_syncs", {}, id="syncs that bring nothing"),
     ],
 )
 def test_the_alerts_of_the_message_tests_are_what_the_rules_say(

@@ -33,6 +33,9 @@ TABLES = {
     "delivery",
     "policy_version",
     "quality_daily",
+    "quality_day",
+    "field_quality_daily",
+    "quality_revision",
     "schema_version",
 }
 

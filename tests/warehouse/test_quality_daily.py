@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -14,9 +14,11 @@ from psycopg.rows import dict_row
 
 from include.sync_health.daily_quality import DAILY_COLUMNS
 from include.sync_health.errors import FrameError, RequestError, StorageError
+from include.sync_health.field_quality import FIELD_COLUMNS
+from include.sync_health.policy import DataQualityPolicy
 from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
-from include.warehouse.quality_daily import QUALITY_LOCK, replace_days, unfinished_days
+from include.warehouse.quality_daily import QUALITY_LOCK, Replaced, missing_days, replace_days, unfinished_days
 from tests.warehouse.monitoring_records import MINUTE, NOW
 
 TODAY, YESTERDAY = date(2026, 3, 2), date(2026, 3, 1)
@@ -63,8 +65,15 @@ def daily(credential: str = "7", day: date = TODAY, **changes: Any) -> dict[str,
         "score_high": 88.8,
         "duration_avg_seconds": 1.5,
         "duration_p95_seconds": 2.0,
+        "syncs_empty": 0,
+        "syncs_timed": 2,
+        **dict.fromkeys((name for name in DAILY_COLUMNS if name.startswith("failed_")), 0),
+        "syncs_with_detail": 1,
+        "records_with_detail": 10,
+        "missing_required": 3,
+        "completeness": 90.0,
         "is_final": False,
-        "calc_version": 1,
+        "calc_version": 2,
         **changes,
     }
 
@@ -82,14 +91,55 @@ def stored(conn: psycopg.Connection[Any], columns: str = "*") -> list[dict[str, 
     return rows
 
 
-def replace(conn: psycopg.Connection[Any], *rows: dict[str, Any], at: datetime = NOW, **options: Any) -> Any:
+def fields(*rows: dict[str, Any]) -> pd.DataFrame:
+    """Return fields that failed."""
+    return pd.DataFrame(rows, columns=list(FIELD_COLUMNS))
+
+
+def field(credential: str = "7", name: str = "customerId", **changes: Any) -> dict[str, Any]:
+    """Return a field that one sync of today named."""
+    return {
+        "day": TODAY,
+        "credential_id": credential,
+        "data_type": "both",
+        "field": name,
+        "is_required": True,
+        "syncs": 1,
+        "failures": 5,
+        "missing": 3,
+        "share": 25.0,
+        "sample": "must not be blank",
+        **changes,
+    }
+
+
+def replace(
+    conn: psycopg.Connection[Any],
+    *rows: dict[str, Any],
+    at: datetime = NOW,
+    with_fields: Sequence[dict[str, Any]] = (),
+    **options: Any,
+) -> Replaced:
     """Replace today by these rows."""
-    return replace_days(conn, frame(*rows), computed_at=at, **{"days": [TODAY], **options})
+    return replace_days(
+        conn,
+        frame(*rows),
+        fields(*with_fields),
+        read_at=at,
+        **{"days": [TODAY], "timezone": "UTC", "quality": DataQualityPolicy(), **options},
+    )
+
+
+def table(conn: psycopg.Connection[Any], columns: str, name: str) -> list[tuple[Any, ...]]:
+    """Return what is in a table, in order."""
+    rows = conn.execute(f"SELECT {columns} FROM monitoring.{name} ORDER BY 1, 2".encode()).fetchall()
+    conn.commit()
+    return rows
 
 
 def test_every_column_is_stored_as_it_was_computed(conn: psycopg.Connection[Any]) -> None:
     """Missing values as NULL."""
-    nothing = {
+    nothing: dict[str, Any] = {
         "quality_score": float("nan"),
         "score_low": float("nan"),
         "score_high": float("nan"),
@@ -182,7 +232,7 @@ def test_a_day_at_the_edge_of_the_source_only_grows(conn: psycopg.Connection[Any
 
     replaced = replace(
         conn,
-        daily(syncs_total=syncs, syncs_completed=0, syncs_clean=0, syncs_partial=0),
+        daily(syncs_total=syncs, syncs_completed=0, syncs_clean=0, syncs_partial=0, syncs_empty=0, syncs_timed=0),
         at=LATER,
         only_growing=[TODAY],
     )
@@ -220,10 +270,12 @@ def test_a_day_is_locked_while_it_is_replaced_and_no_other_is(conn: psycopg.Conn
 
 
 def test_a_big_day_is_a_few_round_trips(conn: psycopg.Connection[Any]) -> None:
-    """Ten thousand credentials in one statement."""
+    """Ten thousand credentials at once, and nothing is written when they are there already."""
     replaced = replace(conn, *(daily(str(number)) for number in range(10_000)))
 
     assert replaced.rows == 10_000
+    again = replace(conn, *(daily(str(number)) for number in range(10_000)), at=LATER)
+    assert (again.rows, again.unchanged) == (0, 10_000)
     assert len(stored(conn, "credential_id")) == 10_000
 
 
@@ -243,10 +295,181 @@ def test_a_row_of_a_day_that_is_not_replaced_is_refused(conn: psycopg.Connection
 def test_a_frame_that_lacks_a_column_is_refused(conn: psycopg.Connection[Any]) -> None:
     """Rather than storing NULL."""
     with pytest.raises(FrameError, match="quality_score"):
-        replace_days(conn, frame(daily()).drop(columns="quality_score"), days=[TODAY], computed_at=NOW)
+        replace_days(
+            conn,
+            frame(daily()).drop(columns="quality_score"),
+            fields(),
+            days=[TODAY],
+            read_at=NOW,
+            timezone="UTC",
+            quality=DataQualityPolicy(),
+        )
 
 
 def test_a_naive_time_is_refused(conn: psycopg.Connection[Any]) -> None:
     """It would be read in the session's zone."""
     with pytest.raises(ValueError, match="naive"):
         replace(conn, at=NOW.replace(tzinfo=None))
+
+
+def test_rows_that_did_not_change_are_not_written_again(conn: psycopg.Connection[Any]) -> None:
+    """Only the ledger says that somebody looked."""
+    replace(conn, daily("7"), daily("8"), with_fields=[field()])
+    before = table(conn, "credential_id, data_type, xmin::text, computed_at", "quality_daily")
+    fields_before = table(conn, "*, xmin::text", "field_quality_daily")
+
+    replaced = replace(conn, daily("7"), daily("8", records_failed=6), with_fields=[field()], at=LATER)
+
+    after = table(conn, "credential_id, data_type, xmin::text, computed_at", "quality_daily")
+    assert (replaced.rows, replaced.unchanged, replaced.vanished) == (1, 1, 0)
+    assert after[0] == before[0]
+    assert after[1][3] == LATER
+    assert table(conn, "*, xmin::text", "field_quality_daily") == fields_before
+    assert table(conn, "day, read_at, rows", "quality_day") == [(TODAY, LATER, 2)]
+
+
+def test_a_row_of_the_first_definition_is_computed_again(conn: psycopg.Connection[Any]) -> None:
+    """NULL is another value than 0, and a new version of the same verdict is no revision."""
+    replace(conn, daily(is_final=True))
+    conn.execute(
+        "UPDATE monitoring.quality_daily SET calc_version = 1, syncs_empty = NULL, failed_auth = NULL, completeness = NULL"
+    )
+    conn.commit()
+
+    replaced = replace(conn, daily(is_final=True), at=LATER)
+
+    assert (replaced.rows, replaced.revised) == (1, 0)
+    assert stored(conn, "calc_version, failed_auth") == [{"calc_version": 2, "failed_auth": 0}]
+
+
+def test_fields_go_with_the_row_of_their_key(conn: psycopg.Connection[Any]) -> None:
+    """Replaced with it, kept with it when it vanishes, and kept when it may only grow."""
+    replace(conn, daily("7"), daily("8"), daily("9"), with_fields=[field("7"), field("8"), field("9")])
+
+    replace(
+        conn,
+        daily("7", records_failed=6),
+        daily("9", syncs_total=1, syncs_completed=1, syncs_partial=0, syncs_timed=1),
+        with_fields=[
+            field("7", failures=6),
+            field("7", "name", sample=None, share=float("nan")),
+            field("9", failures=1),
+        ],
+        at=LATER,
+        only_growing=[TODAY],
+    )
+    assert table(conn, "credential_id, field, failures, share", "field_quality_daily") == [
+        ("7", "customerId", 6, 25.0),
+        ("7", "name", 5, None),
+        ("8", "customerId", 5, 25.0),
+        ("9", "customerId", 5, 25.0),
+    ]
+
+    replace(conn, daily("7"), at=LATER + MINUTE)
+    assert table(conn, "credential_id, field", "field_quality_daily") == [("8", "customerId"), ("9", "customerId")]
+
+
+def test_a_field_without_its_row_is_refused(conn: psycopg.Connection[Any]) -> None:
+    """It would be in no sum."""
+    with pytest.raises(RequestError, match="8, both has fields but no row"):
+        replace(conn, daily("7"), with_fields=[field("8")])
+
+
+@pytest.mark.parametrize(
+    ("was_final", "after", "words"),
+    [
+        pytest.param(True, [daily(records_processed=20, records_failed=1)], [("fair", "good")], id="fair no more"),
+        pytest.param(True, [daily(records_failed=4)], [], id="other numbers, the same word"),
+        pytest.param(True, [daily(records_failed=3), daily("8")], [("absent", "poor")], id="a row that was not there"),
+        pytest.param(True, [], [], id="gone: the word stays"),
+        pytest.param(False, [daily(records_failed=1)], [], id="a day that was not final"),
+    ],
+)
+def test_a_changed_verdict_of_a_final_day_is_written_down_once(
+    conn: psycopg.Connection[Any], was_final: bool, after: list[dict[str, Any]], words: list[tuple[str, str]]
+) -> None:
+    """By the first reading that sees it, and by no other."""
+    replace(conn, daily(records_failed=3, is_final=was_final))
+
+    for at in (LATER, LATER + MINUTE):
+        replace(conn, *({**row, "is_final": was_final} for row in after), at=at)
+
+    found = table(conn, "verdict_before, verdict_after, revised_at, processed_after, syncs_before", "quality_revision")
+    assert [row[:2] for row in found] == words
+    assert all(row[2:4] == (LATER, 20) for row in found)
+    assert all(row[4] == (None if row[0] == "absent" else 2) for row in found)
+
+
+def test_a_row_of_a_final_day_that_was_empty_is_a_revision(conn: psycopg.Connection[Any]) -> None:
+    """The ledger knows that it was empty."""
+    over = TODAY + timedelta(days=1)
+    replace(conn, final_before=over)
+
+    assert replace(conn, daily(is_final=True), at=LATER, final_before=over).revised == 1
+    assert table(conn, "verdict_before, verdict_after", "quality_revision") == [("absent", "poor")]
+
+
+def test_the_ledger_knows_empty_days_and_stays_final(conn: psycopg.Connection[Any]) -> None:
+    """A day without a row was computed all the same."""
+    over = TODAY + timedelta(days=1)
+    replace(conn)
+    assert table(conn, "day, rows, is_final, timezone, calc_version", "quality_day") == [(TODAY, 0, False, "UTC", 2)]
+    assert unfinished_days(conn, since=TODAY, before=over) == [TODAY]
+
+    replace(conn, at=LATER, final_before=over)
+    replace(conn, at=LATER + MINUTE)
+    assert table(conn, "day, read_at, is_final", "quality_day") == [(TODAY, LATER + MINUTE, True)]
+    assert unfinished_days(conn, since=TODAY, before=over) == []
+    assert replace(conn, at=NOW).superseded == (TODAY,)
+
+
+def test_days_are_missing_until_they_are_final_by_the_definitions_in_force(conn: psycopg.Connection[Any]) -> None:
+    """Another zone, another version, or not over yet."""
+    replace(conn, days=[YESTERDAY, TODAY], final_before=TODAY)
+    asked = {"first": YESTERDAY - timedelta(days=1), "last": TODAY}
+
+    def missing(**changes: Any) -> list[date]:
+        return missing_days(conn, **{**asked, "timezone": "UTC", "calc_version": 2, **changes})
+
+    assert missing() == [YESTERDAY - timedelta(days=1), TODAY]
+    assert YESTERDAY in missing(timezone="America/New_York")
+    assert YESTERDAY in missing(calc_version=3)
+
+
+def test_a_role_that_may_not_make_temporary_tables_is_told_the_grant(conn: psycopg.Connection[Any]) -> None:
+    """Where rows are there already; a first backfill needs none."""
+    replace(conn, daily())
+    database = conn.info.dbname
+    conn.execute("CREATE ROLE quality_plain")
+    conn.execute(f'REVOKE TEMPORARY ON DATABASE "{database}" FROM PUBLIC'.encode())
+    conn.execute("GRANT USAGE ON SCHEMA monitoring TO quality_plain")
+    conn.execute("GRANT ALL ON ALL TABLES IN SCHEMA monitoring TO quality_plain")
+    conn.execute("SET ROLE quality_plain")
+    conn.commit()
+    try:
+        replace(conn, daily(day=YESTERDAY), days=[YESTERDAY])
+        with pytest.raises(StorageError, match="GRANT TEMPORARY ON DATABASE"):
+            replace(conn, daily(), at=LATER)
+    finally:
+        conn.execute("RESET ROLE")
+        conn.execute("DROP OWNED BY quality_plain")
+        conn.execute("DROP ROLE quality_plain")
+        conn.commit()
+
+
+def test_two_at_once_come_to_the_later_reading(conn: psycopg.Connection[Any], dsn: str) -> None:
+    """Whichever of them is first at the lock."""
+    replace(conn, daily())
+    with connect(dsn) as other:
+        readings = ((conn, NOW + MINUTE, 6), (other, NOW + 2 * MINUTE, 7))
+        threads = [
+            threading.Thread(target=replace, args=(session, daily(records_failed=lost)), kwargs={"at": at})
+            for session, at, lost in readings
+        ]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(timeout=60)
+
+    assert stored(conn, "records_failed") == [{"records_failed": 7}]
+    assert table(conn, "day, read_at", "quality_day") == [(TODAY, NOW + 2 * MINUTE)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,9 +13,10 @@ import pytest
 from include.simulation.bulk_history import bulk_history
 from include.simulation.hub_plus import SHAPES, Run, create_source
 from include.sync_health.errors import RequestError
-from include.sync_health.frames import COUNT_COLUMNS, RUN_COLUMNS
+from include.sync_health.frames import COUNT_COLUMNS, DETAIL_COLUMNS, DETAIL_TEXT_LIMIT, RUN_COLUMNS
 from include.sync_health.policy import SourcePolicy
-from include.warehouse.source_reader import RunsRead, SourceReader
+from include.warehouse.day_stream import Bounds, DaysRead
+from include.warehouse.source_reader import SourceReader
 from tests.warehouse.read_world import AS_OF, DAY, HOUR, MINUTE, SECOND, ZONES, MakeWorld, World
 
 TODAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -25,9 +28,15 @@ INDEXES = [
 ]
 
 
-def read(world: World, *, day_from: datetime = YESTERDAY, day_to: datetime = TODAY, slack: timedelta = DAY) -> RunsRead:
+def read(world: World, *, day_from: datetime = YESTERDAY, day_to: datetime = TODAY, slack: timedelta = DAY) -> DaysRead:
     with SourceReader.connect(world.hub.dsn, world.policy) as reader:
-        return reader.read_days(day_from=day_from, day_to=day_to, slack=slack, as_of=AS_OF)
+        return stream(reader, {day_from.date(): (day_from, day_to)}, slack=slack)[0]
+
+
+def stream(
+    reader: SourceReader, bounds: Bounds, *, slack: timedelta = DAY, rows_per_read: int = 1, clock: Any = lambda: AS_OF
+) -> list[DaysRead]:
+    return list(reader.stream_days(bounds, slack=slack, as_of=AS_OF, clock=clock, rows_per_read=rows_per_read))
 
 
 def add(world: World, *, started: datetime, ended: datetime | None = None, **values: object) -> str:
@@ -61,7 +70,7 @@ def test_a_day_has_the_runs_that_belong_to_it(make_world: MakeWorld, shape: str,
     add(world, started=YESTERDAY - DAY - SECOND, ended=YESTERDAY + HOUR)  # beyond the slack
 
     runs = read(world).runs
-    assert tuple(runs.columns) == (*RUN_COLUMNS, *COUNT_COLUMNS)
+    assert tuple(runs.columns) == (*RUN_COLUMNS, *COUNT_COLUMNS, *DETAIL_COLUMNS)
     assert sorted(runs["sync_id"].astype(str)) == sorted(ours)
     first = runs[runs["sync_id"].astype(str) == ours[0]].iloc[0]
     assert (first["records_processed"], first["completed_at"]) == (20, YESTERDAY)
@@ -104,7 +113,7 @@ def test_any_days_of_a_long_history_are_what_a_scan_finds(
                     " AND coalesce(completed_at, started_at) AT TIME ZONE %(zone)s < %(to)s ORDER BY id",
                     {"zone": zone, "from": day_from, "to": day_from + DAY},
                 ).fetchall()
-                days = reader.read_days(day_from=day_from, day_to=day_from + DAY, slack=DAY, as_of=AS_OF)
+                (days,) = stream(reader, {day_from.date(): (day_from, day_from + DAY)})
                 runs = days.runs.sort_values("sync_id")
                 assert list(zip(runs["sync_id"], runs["records_processed"], strict=True)) == expected
                 assert days.rows_read < 2_500
@@ -114,8 +123,8 @@ def test_any_days_of_a_long_history_are_what_a_scan_finds(
 @pytest.mark.parametrize(
     ("day_from", "day_to", "words"),
     [
-        pytest.param(TODAY, TODAY, "are none", id="no day at all"),
-        pytest.param(TODAY, YESTERDAY, "are none", id="days in the wrong order"),
+        pytest.param(TODAY, TODAY, "is none", id="no day at all"),
+        pytest.param(TODAY, YESTERDAY, "is none", id="days in the wrong order"),
         pytest.param(TODAY.replace(tzinfo=None), AS_OF, "day_from .* no time zone", id="a naive start"),
         pytest.param(TODAY, AS_OF.replace(tzinfo=None), "day_to .* no time zone", id="a naive end"),
     ],
@@ -123,6 +132,85 @@ def test_any_days_of_a_long_history_are_what_a_scan_finds(
 def test_days_that_are_none_are_refused(world: World, day_from: datetime, day_to: datetime, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         read(world, day_from=day_from, day_to=day_to)
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+@pytest.mark.parametrize("rows_per_read", [1, 2_500, 100_000], ids=["a day", "some days", "all days"])
+def test_many_days_in_chunks_are_what_a_scan_finds(
+    make_database: Callable[..., str], zone: str, index: str | None, rows_per_read: int
+) -> None:
+    """Each run once, in the chunk of its own day, also one that took nine days; gaps between the days are left out."""
+    dsn = make_database("chunks")
+    create_source(dsn)
+    bulk_history(dsn, rows=20_000, rows_per_day=1_000, until=AS_OF, credentials=50, timezone=zone)
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        owner.execute(
+            "UPDATE servicetitan_sync_logs SET completed_at = completed_at + interval '9 days' WHERE id % 97 = 0"
+        )
+        if index:
+            owner.execute(f"CREATE INDEX ON servicetitan_sync_logs ({index})".encode())
+        found = owner.execute(
+            "SELECT id, coalesce(completed_at, started_at) AT TIME ZONE %(zone)s FROM servicetitan_sync_logs"
+            " WHERE coalesce(completed_at, started_at) - started_at < interval '10 days'",
+            {"zone": zone},
+        ).fetchall()
+    days = [TODAY - age * DAY for age in (*range(9), *range(11, 18))]
+    bounds = {day.date(): (day, day + DAY) for day in reversed(days)}
+    with SourceReader.connect(dsn, SourcePolicy(timezone=zone)) as reader:
+        chunks = stream(reader, bounds, slack=15 * DAY, rows_per_read=rows_per_read)
+    assert [day for chunk in chunks for day in chunk.days] == sorted(bounds)
+    if rows_per_read == 1:
+        assert {len(chunk.days) for chunk in chunks} == {1}
+    for chunk in chunks:
+        start, end = bounds[chunk.days[0]][0], bounds[chunk.days[-1]][1]
+        expected = sorted(sync for sync, at in found if start <= at < end)
+        assert sorted(chunk.runs["sync_id"]) == expected
+        assert len(chunk.late_sync_ids) == sum(sync % 97 == 0 for sync in expected)
+    if index is None:
+        # Each key once, but for the search's blocks: the days, a lead of 15 days (of rows that end in them), no more.
+        assert sum(chunk.rows_read for chunk in chunks) < 20_000
+
+
+def test_a_chunk_tells_when_the_oldest_of_its_rows_was_read(world: World) -> None:
+    """Rows that were carried are as old as the read that found them."""
+    for day in (YESTERDAY - DAY, YESTERDAY, TODAY):
+        add(world, started=day + HOUR, ended=day + 2 * HOUR)
+    moments = iter(AS_OF + n * MINUTE for n in range(10))
+    bounds = {day.date(): (day, day + DAY) for day in (YESTERDAY - DAY, YESTERDAY, TODAY)}
+    with SourceReader.connect(world.hub.dsn, world.policy) as reader:
+        chunks = stream(reader, bounds, clock=lambda: next(moments))
+    # All three rows are within the guard blocks of the first read.
+    assert [chunk.read_at for chunk in chunks] == [AS_OF, AS_OF, AS_OF]
+    assert [len(chunk.runs) for chunk in chunks] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        pytest.param(None, None, id="nothing at all"),
+        pytest.param("[]", None, id="an empty list, PHP's empty map"),
+        pytest.param("{}", None, id="an empty object"),
+        pytest.param("null", None, id="JSON's null"),
+        pytest.param('{"zip": ["is empty"]}', '[{"zip": ["is empty"]},null]', id="an object"),
+        pytest.param('{"a": "\\u0000"}', '[{"a": "\\u0000"},null]', id="a NUL that PostgreSQL can only hold escaped"),
+        pytest.param(json.dumps("x" * DETAIL_TEXT_LIMIT), "[true,null]", id="too large to be read"),
+    ],
+)
+def test_details_come_as_one_list(world: World, written: str | None, told: str | None) -> None:
+    """Error details and metadata, verbatim; a source without the second column has null there."""
+    add(world, started=YESTERDAY + HOUR, ended=YESTERDAY + 2 * HOUR)
+    with psycopg.connect(world.hub.dsn) as conn:
+        conn.execute("UPDATE servicetitan_sync_logs SET error_details = %s", [written])
+    (found,) = read(world).runs["details"].tolist()
+    assert found == told
+
+
+def test_only_finished_runs_are_asked_for_details(world: World) -> None:
+    """What failed is asked of completed and failed ones."""
+    add(world, started=YESTERDAY + HOUR, status="running")
+    world.sql("""UPDATE servicetitan_sync_logs SET error_details = '{"a": 1}'""")
+    assert read(world).runs["details"].tolist() == [None]
 
 
 def oldest(world: World) -> datetime | None:

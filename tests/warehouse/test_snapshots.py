@@ -16,7 +16,7 @@ from include.sync_health.errors import FrameError
 from include.sync_health.frames import CREDENTIAL_COLUMNS, ENVIRONMENTS
 from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
-from include.warehouse.snapshots import record_credential_changes
+from include.warehouse.snapshots import names_as_they_were, record_credential_changes
 from tests.warehouse.monitoring_records import NOW
 
 TICK = timedelta(hours=6)
@@ -217,3 +217,64 @@ def test_a_frame_without_its_columns_is_refused(conn: psycopg.Connection[Any]) -
 def test_a_naive_time_is_refused(conn: psycopg.Connection[Any]) -> None:
     with pytest.raises(ValueError, match="naive"):
         record_credential_changes(conn, frame(credential()), as_of=NOW.replace(tzinfo=None))
+
+
+def names(conn: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
+    """Return the names as they were."""
+    found = names_as_they_were(conn)
+    assert str(found["since"].dtype) == "datetime64[us, UTC]"
+    rows = found.itertuples(index=False, name=None)
+    return [(each[0], None if pd.isna(each[1]) else each[1].to_pydatetime(), *each[2:]) for each in rows]
+
+
+def test_names_are_told_by_their_changes_alone(conn: psycopg.Connection[Any]) -> None:
+    """A new token is none, a disappearance is none, and a name that comes back is one."""
+    for number, changes in enumerate(
+        (
+            {},
+            {"token_expires_at": TOKEN_ENDS + TICK},
+            {"company_name": "Bcme"},
+            {"company_name": "Bcme", "connection_status": "error"},
+            {"company_name": None},
+            {},
+        )
+    ):
+        rows = [credential(7, **changes), credential(8, company_id=None, environment=None)]
+        record_credential_changes(conn, frame(*rows), as_of=NOW + number * TICK)
+    record_credential_changes(conn, frame(credential(8, company_id=None, environment=None)), as_of=NOW + 9 * TICK)
+
+    assert names(conn) == [
+        ("7", None, "3", "Acme", "production"),
+        ("7", NOW + 2 * TICK, "3", "Bcme", "production"),
+        ("7", NOW + 4 * TICK, "3", None, "production"),
+        ("7", NOW + 5 * TICK, "3", "Acme", "production"),
+        ("8", None, None, "Acme", None),
+    ]
+
+
+def test_without_a_snapshot_there_is_no_name(conn: psycopg.Connection[Any]) -> None:
+    """An empty frame with its columns."""
+    assert names(conn) == []
+
+
+@given(
+    history=st.lists(st.tuples(st.sampled_from("78"), st.sampled_from([None, "A", "B"]), st.booleans()), max_size=12)
+)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_names_hold_from_one_change_to_the_next(
+    conn: psycopg.Connection[Any], history: list[tuple[str, str | None, bool]]
+) -> None:
+    """As a walk through the rows in order would find them."""
+    conn.execute("TRUNCATE monitoring.credential_snapshot")
+    expected: dict[str, list[tuple[Any, ...]]] = {"7": [], "8": []}
+    for number, (credential_id, name, is_deleted) in enumerate(history):
+        at = NOW + number * TICK
+        conn.execute(
+            "INSERT INTO monitoring.credential_snapshot (credential_id, as_of, company_name, has_client_id,"
+            " has_client_secret, is_deleted) VALUES (%s, %s, %s, true, true, %s)",
+            (credential_id, at, name, is_deleted),
+        )
+        of_it = expected[credential_id]
+        if not of_it or of_it[-1][3] != name:
+            of_it.append((credential_id, at if of_it else None, None, name, None))
+    assert names(conn) == expected["7"] + expected["8"]

@@ -1,0 +1,315 @@
+"""
+History of the daily quality in bulk: which days, how much it would be, and restating them.
+
+A backfill is historical, whoever starts it: days are final by today's date, no rule is judged, no alert moves, and
+nobody is told anything, not even of a failure. Each day is committed by itself, so that one which stops half-way leaves
+whole days, and doing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from include.orchestration.backfill_days import Month, Which, days_asked_for, months_between, which_of
+from include.orchestration.daily_quality_run import require_trusted_times
+from include.orchestration.day_restatement import restate_days
+from include.sync_health.durations import describe
+
+if TYPE_CHECKING:
+    from include.orchestration.day_restatement import Progress
+    from include.sync_health.policy import Policy
+
+log = logging.getLogger("servicetitan.quality_backfill")
+
+TELLINGS = 10
+"""How often a month tells in the log how far it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """
+    What a backfill reads and writes by.
+
+    Args:
+        source_conninfo, monitoring_conninfo: of the Hub Plus database, or its replica, and of ours.
+        policy: in force; its ``source`` has the connection and the time-out of ``backfill``.
+        as_of: the present moment, by whose day days are final; aware.
+    """
+
+    source_conninfo: str
+    monitoring_conninfo: str
+    policy: Policy
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfilled:
+    """
+    What became of the days.
+
+    Args:
+        counts: of `Restated.counts`, summed.
+        refused: days older than the oldest row of the source: what is stored of them stays.
+        notes: sentences for people about how it was read.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    refused: tuple[date, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def open_history(*, now: datetime) -> History:
+    """
+    Return what a backfill reads and writes by, as connections and the policy file say now.
+
+    The last good policy is no substitute for a wrong file here: somebody is there to mend it.
+
+    Raises:
+        MonitorError: a connection is missing, the policy is wrong, our schema is missing or of another version, or a
+            check doubts the source's time zone.
+    """
+    from include.orchestration.policy_file import storage_connection
+    from include.orchestration.settings import policy_in_force, postgres_conninfo
+    from include.warehouse.migration import require_current
+    from include.warehouse.monitoring_session import connect
+
+    policy = policy_in_force().loaded.policy
+    storage = postgres_conninfo(storage_connection())
+    with connect(storage) as conn:
+        require_current(conn)
+    require_trusted_times(storage)
+    connection = policy.backfill.connection or policy.source.connection
+    return History(
+        source_conninfo=postgres_conninfo(connection),
+        monitoring_conninfo=storage,
+        policy=replace(
+            policy,
+            source=replace(policy.source, connection=connection, statement_timeout=policy.backfill.statement_timeout),
+        ),
+        as_of=now,
+    )
+
+
+def wanted_days(history: History, days: Sequence[date], *, which: Which) -> list[date]:
+    """
+    Return those of some days that are to be restated.
+
+    ``missing`` are those that are not stored as final by today's definitions and in today's reporting time zone: never
+    computed, computed otherwise, or still provisional. A day that the zone's calendar skips is none.
+
+    Raises:
+        StorageError: the schema is missing or the database unreachable.
+    """
+    from include.sync_health.daily_quality import CALC_VERSION, day_bounds
+    from include.warehouse.monitoring_session import connect
+    from include.warehouse.quality_daily import missing_days
+
+    zone = history.policy.reporting_timezone
+    real = [day for day in days if (bounds := day_bounds(day, timezone=zone))[0] < bounds[1]]
+    if which is Which.ALL or not real:
+        return real
+    with connect(history.monitoring_conninfo) as conn:
+        missing = set(missing_days(conn, first=min(real), last=max(real), timezone=zone, calc_version=CALC_VERSION))
+    return [day for day in real if day in missing]
+
+
+def restate_range(
+    history: History,
+    batches: Sequence[Sequence[date]],
+    *,
+    clock: Callable[[], datetime],
+    progress: Callable[[Progress], None] | None = None,
+) -> Backfilled:
+    """
+    Restate batches of days, one batch after the other; each day is committed by itself.
+
+    Args:
+        history: of `open_history`.
+        batches: days of one batch are gone through oldest first.
+        clock: tells the present moment; aware.
+        progress: is told how far all of it is.
+
+    Raises:
+        SourceError, StorageError: as `restate_days`; days already replaced stay so.
+    """
+    counts: Counter[str] = Counter()
+    refused: list[date] = []
+    notes: dict[str, None] = {}
+    total = sum(len(batch) for batch in batches)
+    backfill, done, read, written = history.policy.backfill, 0, 0, 0
+    for batch in batches:
+        if not batch:
+            continue
+        told = _Rebased(days=done, total=total, read=read, written=written, progress=progress)
+        restated = restate_days(
+            history.source_conninfo,
+            history.monitoring_conninfo,
+            policy=history.policy,
+            days=batch,
+            as_of=history.as_of,
+            clock=clock,
+            slack=history.policy.source.open_lookback,
+            rows_per_read=backfill.rows_per_read,
+            pause=backfill.pause,
+            progress=told,
+        )
+        found = restated.counts()
+        counts.update(found)
+        done, read, written = done + len(batch), read + found["rows_read"], written + found["rows"]
+        refused += restated.refused
+        notes |= dict.fromkeys(restated.notes)
+    return Backfilled(counts=dict(counts), refused=tuple(sorted(refused)), notes=tuple(notes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rebased:
+    """Tells the progress of a batch as that of all batches."""
+
+    days: int
+    total: int
+    read: int
+    written: int
+    progress: Callable[[Progress], None] | None
+
+    def __call__(self, of_batch: Progress) -> None:
+        if self.progress is not None:
+            self.progress(
+                replace(
+                    of_batch,
+                    days_done=self.days + of_batch.days_done,
+                    days_total=self.total,
+                    rows_read=self.read + of_batch.rows_read,
+                    rows_written=self.written + of_batch.rows_written,
+                )
+            )
+
+
+class Pace:
+    """Tells how far and how fast a backfill is, from its beginning on."""
+
+    def __init__(self, *, clock: Callable[[], float] = perf_counter) -> None:
+        self._clock = clock
+        self._began = clock()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return self._clock() - self._began
+
+    def line(self, progress: Progress) -> str:
+        """Return ``12 of 31 days, 345,000 rows read, 12,000 written, 45,000 rows/s, about 20 seconds left``."""
+        seconds = max(self.seconds, 1e-6)
+        left = seconds * (progress.days_total - progress.days_done) / max(progress.days_done, 1)
+        told = (
+            f"{progress.days_done} of {progress.days_total} days, {progress.rows_read:,} rows read, "
+            f"{progress.rows_written:,} written, {progress.rows_read / seconds:,.0f} rows/s"
+        )
+        is_over = progress.days_done >= progress.days_total
+        return told if is_over else f"{told}, about {describe(timedelta(seconds=left))} left"
+
+
+def plan_months(params: Mapping[str, Any], *, now: datetime | None = None) -> list[dict[str, str]]:
+    """
+    Return the months that Params ask for, newest first, as ``{"month", "first", "last"}``; none for a dry run.
+
+    How much it would be is told in the log; a dry run also reads a day of each month, to tell how much it would write.
+
+    Args:
+        params: ``from``, ``to``, ``days``, ``dry_run``.
+        now: the wall clock, aware; read here when not given.
+
+    Raises:
+        RequestError: a Param makes no sense.
+        MonitorError: as `open_history`, and as the source is read.
+    """
+    from include.orchestration.quality_estimate import estimate_months, lines_of
+
+    now = now or datetime.now(UTC)
+    history = open_history(now=now)
+    first, last = days_asked_for(
+        params.get("from"), params.get("to"), timezone=history.policy.reporting_timezone, now=now
+    )
+    which, is_dry = which_of(params.get("days")), bool(params.get("dry_run"))
+    months = {month: wanted_days(history, month.days(), which=which) for month in months_between(first, last)}
+    wanted = {month: days for month, days in months.items() if days}
+    for line in lines_of(estimate_months(history, wanted, with_writes=is_dry)):
+        log.info("%s", line)
+    if is_dry:
+        log.info("dry run: nothing is read in full, and nothing is written")
+        return []
+    return [
+        {"month": month.label, "first": month.first.isoformat(), "last": month.last.isoformat()}
+        for month in reversed(wanted)
+    ]
+
+
+def restate_month(
+    month: Mapping[str, str], params: Mapping[str, Any], *, now: datetime | None = None
+) -> dict[str, Any]:
+    """
+    Restate a month and return its name and counts; how far it is goes to the log.
+
+    Args:
+        month: of `plan_months`.
+        params: ``days``; with ``missing``, a retry goes on where the try before it stopped.
+        now: the wall clock, aware; read as it goes when not given.
+
+    Raises:
+        MonitorError: as `open_history` and `restate_range`; days already replaced stay so.
+    """
+    history = open_history(now=now or datetime.now(UTC))
+    of = Month(first=date.fromisoformat(month["first"]), last=date.fromisoformat(month["last"]))
+    days = wanted_days(history, of.days(), which=which_of(params.get("days")))
+    pace, told = Pace(), 0
+
+    def tell(progress: Progress) -> None:
+        nonlocal told
+        if (step := progress.days_done * TELLINGS // progress.days_total) > told:
+            told = step
+            log.info("%s: %s", of.label, pace.line(progress))
+
+    done = restate_range(history, [days], clock=lambda: now or datetime.now(UTC), progress=tell)
+    for note in done.notes:
+        log.info("%s: %s", of.label, note)
+    log.info("%s: %s", of.label, done.counts or "nothing is missing")
+    return {"month": of.label, **done.counts}
+
+
+def summarise(context: Any) -> dict[str, int]:
+    """
+    Return the counts of all months, and fail when one was not done; nothing is sent.
+
+    Raises:
+        AirflowFailException: a task failed; what the others wrote stays.
+    """
+    from airflow.sdk.exceptions import AirflowFailException
+
+    ti, run_id = context["ti"], context["dag_run"].run_id
+    planned = ti.xcom_pull(task_ids="plan") or []
+    counts: Counter[str] = Counter()
+    # By their places: without, a single month would be no list.
+    for result in ti.xcom_pull(task_ids="restate_month", map_indexes=range(len(planned))) if planned else ():
+        if result is not None:
+            counts.update({name: count for name, count in result.items() if name != "month"})
+            counts["months"] += 1
+    log.info("%s", dict(counts) or "no month was restated")
+    states: Mapping[str, Any] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id]).get(run_id, {})
+    undone = {
+        name
+        for name, state in states.items()
+        if name != ti.task_id and str(getattr(state, "value", state)) not in ("success", "skipped")
+    }
+    if undone:
+        labels = {f"restate_month_{place}": month["month"] for place, month in enumerate(planned)}
+        named = ", ".join(sorted((labels.get(name, name) for name in undone), reverse=True))
+        raise AirflowFailException(
+            f"not done: {named}; see the logs of these tasks, then trigger it again with days: missing, which goes on "
+            "where it stopped"
+        )
+    return dict(counts)

@@ -1,0 +1,304 @@
+"""
+One day's replacement in ``monitoring.quality_daily`` and the tables that go with it: a transaction under the day's lock.
+
+A day without rows is copied in. One that has rows is compared as a set, in temporary tables, so that only what differs is
+written and nobody ever sees half of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import pandas as pd
+import psycopg
+from psycopg import errors as pg_errors
+from psycopg import sql
+
+from include.sync_health.daily_quality import CALC_VERSION, DAILY_COLUMNS, DAILY_KEY
+from include.sync_health.errors import RequestError, StorageError
+from include.sync_health.field_quality import FIELD_COLUMNS
+from include.sync_health.policy import DataQualityPolicy
+from include.sync_health.quality_revisions import JUDGED_NUMBERS, REVISION_COLUMNS, REVISION_KEY, revisions
+from include.warehouse.binary_rows import BinaryRows
+from include.warehouse.stored_values import storable_json
+
+QUALITY_LOCK = 1_947_204_611
+"""First key of the advisory lock of a day, the second being the day's ordinal; arbitrary, but never to change."""
+
+_TEXTS = ("credential_id", "data_type", "company_id", "company_name", "environment")
+_FLOATS = ("quality_score", "score_low", "score_high", "duration_avg_seconds", "duration_p95_seconds", "completeness")
+_LARGE = ("records_processed", "records_successful", "records_failed", "records_with_detail", "missing_required")
+DAILY_TYPES = {
+    **dict.fromkeys(DAILY_COLUMNS, "int4"),
+    **dict.fromkeys(_TEXTS, "text"),
+    **dict.fromkeys(_FLOATS, "float8"),
+    **dict.fromkeys(_LARGE, "int8"),
+    "day": "date",
+    "is_final": "bool",
+    "computed_at": "timestamptz",
+}
+FIELD_TYPES = {
+    "day": "date",
+    "credential_id": "text",
+    "data_type": "text",
+    "field": "text",
+    "is_required": "bool",
+    "syncs": "int4",
+    "failures": "int8",
+    "missing": "int8",
+    "share": "float8",
+    "sample": "text",
+}
+"""The types of the columns, in PostgreSQL's short words."""
+
+
+def _list(columns: Iterable[str], of: str = "") -> str:
+    return ", ".join(f"{of}.{column}" if of else column for column in columns)
+
+
+_VALUES = tuple(column for column in DAILY_COLUMNS if column not in (*DAILY_KEY, "is_final"))
+_JUDGED = ("quality_score", "records_processed", "records_failed")
+_FIELD_KEY = (*DAILY_KEY, "field")
+_FIELD_VALUES = tuple(column for column in FIELD_COLUMNS if column not in _FIELD_KEY)
+
+_STATE = """
+    SELECT ledger.read_at, coalesce(ledger.is_final, false),
+           EXISTS (SELECT FROM monitoring.quality_daily WHERE day = %(day)s),
+           EXISTS (SELECT FROM monitoring.field_quality_daily WHERE day = %(day)s)
+    FROM (VALUES (1)) AS always LEFT JOIN monitoring.quality_day AS ledger ON ledger.day = %(day)s
+"""
+
+# Planned without knowing how many rows there are: a day beyond the table's statistics looks empty, and a nested loop over
+# two days' rows is their product.
+_PLAN = "SELECT set_config('enable_nestloop', 'off', true)"
+
+# Not LIKE, which would take NOT NULL along and not the defaults. Made where it is needed and left to the session: a pooler
+# may give the next transaction another one.
+_MAKE_FRESH = f"""
+    CREATE TEMPORARY TABLE IF NOT EXISTS fresh_quality ON COMMIT DELETE ROWS
+        AS SELECT {_list(DAILY_TYPES)} FROM monitoring.quality_daily WITH NO DATA;
+    CREATE TEMPORARY TABLE IF NOT EXISTS fresh_fields ON COMMIT DELETE ROWS
+        AS SELECT {_list(FIELD_COLUMNS)} FROM monitoring.field_quality_daily WITH NO DATA
+"""  # noqa: S608 -- only constants of this module
+
+_SAME_KEY = "kept.day = %(day)s AND kept.credential_id = fresh.credential_id AND kept.data_type = fresh.data_type"
+_ACCEPTED = "(NOT %(only_growing)s OR fresh.syncs_total >= kept.syncs_total)"
+
+_REVISED = f"""
+    SELECT fresh.credential_id, fresh.data_type, kept.day IS NULL, {_list(JUDGED_NUMBERS, "kept")}, {_list(JUDGED_NUMBERS, "fresh")}
+    FROM pg_temp.fresh_quality AS fresh LEFT JOIN monitoring.quality_daily AS kept ON {_SAME_KEY}
+    WHERE kept.day IS NULL
+       OR {_ACCEPTED} AND ({_list(_JUDGED, "kept")}) IS DISTINCT FROM ({_list(_JUDGED, "fresh")})
+"""  # noqa: S608 -- only constants of this module
+
+# One statement, so that all of it is decided by what was there before. Rows that are as they were are not written.
+_MERGE = f"""
+    WITH gone AS (
+        UPDATE monitoring.quality_daily AS kept
+        SET is_vanished = true, is_final = kept.is_final OR %(is_over)s
+        WHERE kept.day = %(day)s AND NOT (kept.is_vanished AND (kept.is_final OR NOT %(is_over)s))
+          AND NOT EXISTS (SELECT FROM pg_temp.fresh_quality AS fresh WHERE {_SAME_KEY})
+        RETURNING 1
+    ), fewer AS (
+        UPDATE monitoring.quality_daily AS kept
+        SET is_final = kept.is_final OR fresh.is_final
+        FROM pg_temp.fresh_quality AS fresh
+        WHERE %(only_growing)s AND {_SAME_KEY} AND NOT {_ACCEPTED}
+        RETURNING 1
+    ), changed AS (
+        UPDATE monitoring.quality_daily AS kept
+        SET ({_list(_VALUES)}) = ROW({_list(_VALUES, "fresh")}),
+            is_final = kept.is_final OR fresh.is_final, is_vanished = false, computed_at = fresh.computed_at
+        FROM pg_temp.fresh_quality AS fresh
+        WHERE {_SAME_KEY} AND {_ACCEPTED}
+          AND (kept.is_vanished OR fresh.is_final AND NOT kept.is_final
+               OR ({_list(_VALUES, "kept")}) IS DISTINCT FROM ({_list(_VALUES, "fresh")}))
+        RETURNING 1
+    ), added AS (
+        INSERT INTO monitoring.quality_daily ({_list(DAILY_TYPES)})
+        SELECT {_list(DAILY_TYPES)} FROM pg_temp.fresh_quality AS fresh
+        WHERE NOT EXISTS (SELECT FROM monitoring.quality_daily AS kept WHERE {_SAME_KEY})
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM changed) + (SELECT count(*) FROM added), (SELECT count(*) FROM fewer),
+           (SELECT count(*) FROM gone)
+"""  # noqa: S608 -- only constants of this module
+
+# After the rows themselves: one that was accepted has as many syncs as the fresh one by now.
+_MERGE_FIELDS = f"""
+    WITH parent AS (
+        SELECT fresh.credential_id, fresh.data_type
+        FROM pg_temp.fresh_quality AS fresh JOIN monitoring.quality_daily AS kept ON {_SAME_KEY} AND {_ACCEPTED}
+    ), given AS (
+        SELECT fresh.* FROM pg_temp.fresh_fields AS fresh JOIN parent USING (credential_id, data_type)
+    ), gone AS (
+        DELETE FROM monitoring.field_quality_daily AS kept USING parent
+        WHERE kept.day = %(day)s
+          AND kept.credential_id = parent.credential_id AND kept.data_type = parent.data_type
+          AND NOT EXISTS (SELECT FROM given AS fresh WHERE {_SAME_KEY} AND kept.field = fresh.field)
+    ), changed AS (
+        UPDATE monitoring.field_quality_daily AS kept
+        SET ({_list(_FIELD_VALUES)}) = ROW({_list(_FIELD_VALUES, "fresh")})
+        FROM given AS fresh
+        WHERE {_SAME_KEY} AND kept.field = fresh.field
+          AND ({_list(_FIELD_VALUES, "kept")}) IS DISTINCT FROM ({_list(_FIELD_VALUES, "fresh")})
+    )
+    INSERT INTO monitoring.field_quality_daily ({_list(FIELD_COLUMNS)})
+    SELECT {_list(FIELD_COLUMNS)} FROM given AS fresh
+    WHERE NOT EXISTS (SELECT FROM monitoring.field_quality_daily AS kept WHERE {_SAME_KEY} AND kept.field = fresh.field)
+"""  # noqa: S608 -- only constants of this module
+
+_REVISE = f"""
+    INSERT INTO monitoring.quality_revision ({_list(REVISION_COLUMNS)}, revised_at)
+    SELECT {_list(REVISION_COLUMNS)}, %(read_at)s
+    FROM jsonb_populate_recordset(NULL::monitoring.quality_revision, %(rows)s)
+    ON CONFLICT (day, credential_id, data_type, revised_at) DO NOTHING
+"""  # noqa: S608 -- only constants of this module
+
+_LEDGER = """
+    INSERT INTO monitoring.quality_day AS ledger (day, read_at, rows, is_final, timezone, calc_version)
+    VALUES (%(day)s, %(read_at)s, %(rows)s, %(is_final)s, %(timezone)s, %(calc_version)s)
+    ON CONFLICT (day) DO UPDATE SET
+        read_at = excluded.read_at, rows = excluded.rows, is_final = ledger.is_final OR excluded.is_final,
+        timezone = excluded.timezone, calc_version = excluded.calc_version
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayOutcome:
+    """
+    What became of a day's rows.
+
+    Args:
+        rows: written, new ones and those that changed.
+        kept: fresh rows of fewer syncs than are stored, of a day that may only grow.
+        vanished: rows that were marked (or became final since), whose keys are gone from the source.
+        revised: keys of a final day whose verdict changed.
+    """
+
+    rows: int
+    kept: int = 0
+    vanished: int = 0
+    revised: int = 0
+
+
+class DayWriter:
+    """Replaces days one by one, all of one reading of the source."""
+
+    def __init__(
+        self, conn: psycopg.Connection[Any], *, read_at: datetime, timezone: str, quality: DataQualityPolicy
+    ) -> None:
+        """Take a session that is not in a transaction, and what all days have in common; ``read_at`` is aware."""
+        self._conn = conn
+        self._read_at = read_at
+        self._timezone = timezone
+        self._quality = quality
+        self._daily = BinaryRows(DAILY_TYPES)
+        self._fields = BinaryRows(FIELD_TYPES)
+
+    def replace(
+        self, day: date, daily: pd.DataFrame, fields: pd.DataFrame, *, is_over: bool, only_growing: bool
+    ) -> DayOutcome | None:
+        """
+        Replace a day and commit it; None where a later reading has replaced it already.
+
+        Args:
+            day: the day.
+            daily: `DAILY_COLUMNS`: all of its rows.
+            fields: `FIELD_COLUMNS`: all of its fields.
+            is_over: what is gone from the source becomes final too.
+            only_growing: a row is replaced only by one of at least as many syncs.
+
+        Raises:
+            RequestError: a field of a key that has no row.
+            StorageError: a value cannot be stored, or the role may not make temporary tables.
+            psycopg.Error: see `storage_errors`.
+        """
+        _refuse_orphans(daily, fields)
+        # Before the lock: others wait for it.
+        fresh = self._daily.encode(daily.assign(computed_at=pd.Timestamp(self._read_at)))
+        fresh_fields = self._fields.encode(fields)
+        values = {
+            "read_at": self._read_at,
+            "timezone": self._timezone,
+            "day": day,
+            "rows": len(daily),
+            "is_final": bool(daily["is_final"].all()) if len(daily) else is_over,
+            "calc_version": int(daily["calc_version"].min()) if len(daily) else CALC_VERSION,
+            "is_over": is_over,
+            "only_growing": only_growing,
+        }
+        with self._conn.transaction():
+            self._conn.execute("SELECT pg_advisory_xact_lock(%s, %s)", (QUALITY_LOCK, day.toordinal()))
+            state = self._conn.execute(_STATE, values).fetchone()
+            last_read, was_final, has_rows, has_fields = state or (None, False, False, False)
+            if last_read is not None and last_read > self._read_at:
+                return None
+            if has_rows or (was_final and len(daily)):
+                outcome = self._merge(
+                    values, fresh, fresh_fields if has_fields or len(fields) else None, was_final=was_final
+                )
+            else:
+                self._copy("monitoring.quality_daily", self._daily, fresh, count=len(daily))
+                self._copy("monitoring.field_quality_daily", self._fields, fresh_fields, count=len(fields))
+                outcome = DayOutcome(rows=len(daily))
+            self._conn.execute(_LEDGER, values)
+        return outcome
+
+    def _merge(self, values: dict[str, Any], fresh: bytes, fields: bytes | None, *, was_final: bool) -> DayOutcome:
+        """Write what differs from the rows that are there; ``fields`` is None where there are none and were none."""
+        try:
+            self._conn.execute(_MAKE_FRESH)
+        except pg_errors.InsufficientPrivilege as error:
+            info = self._conn.info
+            raise StorageError(
+                f"the monitoring database's role may not make temporary tables; as the database's owner run: "
+                f'GRANT TEMPORARY ON DATABASE "{info.dbname}" TO "{info.user}"'
+            ) from error
+        self._conn.execute(_PLAN)
+        self._copy("pg_temp.fresh_quality", self._daily, fresh, count=values["rows"])
+        revised = self._revise(values) if was_final else 0
+        written, kept, gone = self._conn.execute(_MERGE, values).fetchone() or (0, 0, 0)
+        if fields is not None:
+            self._copy("pg_temp.fresh_fields", self._fields, fields)
+            self._conn.execute(_MERGE_FIELDS, values)
+        return DayOutcome(rows=written, kept=kept, vanished=gone, revised=revised)
+
+    def _copy(self, table: str, rows: BinaryRows, encoded: bytes, *, count: int | None = None) -> None:
+        if count == 0:
+            return
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+            sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, rows.columns))
+        )
+        with self._conn.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(encoded)
+
+    def _revise(self, values: dict[str, Any]) -> int:
+        """Write down the keys whose verdict will change; return how many."""
+        rows = self._conn.execute(_REVISED, values).fetchall()
+        if not rows:
+            return 0
+        names = ("credential_id", "data_type", "is_new")
+        found = pd.DataFrame(
+            rows, columns=[*names, *(f"before {each}" for each in JUDGED_NUMBERS), *JUDGED_NUMBERS], dtype=object
+        ).assign(day=values["day"])
+        after = found[[*REVISION_KEY, *JUDGED_NUMBERS]]
+        old = found[~found["is_new"].astype(bool)]
+        before = old[[*REVISION_KEY, *(f"before {each}" for each in JUDGED_NUMBERS)]]
+        changed = revisions(
+            before.rename(columns=lambda name: name.removeprefix("before ")), after, policy=self._quality
+        )
+        given = changed.astype(object).where(changed.notna(), None).assign(day=values["day"].isoformat())
+        return self._conn.execute(_REVISE, {**values, "rows": storable_json(given.to_dict("records"))}).rowcount
+
+
+def _refuse_orphans(daily: pd.DataFrame, fields: pd.DataFrame) -> None:
+    if fields.empty:
+        return
+    known = set(zip(daily["credential_id"], daily["data_type"], strict=True))
+    for key in zip(fields["credential_id"], fields["data_type"], strict=True):
+        if key not in known:
+            raise RequestError(f"fields: {key[0]}, {key[1]} has fields but no row of its day")

@@ -1,0 +1,206 @@
+"""A file holds what is stored, whole or not at all, and runs no formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from include.commands import quality_export
+from include.sync_health.errors import MonitorError, RequestError
+from include.sync_health.spreadsheet import original
+from include.warehouse.migration import upgrade
+from include.warehouse.monitoring_session import connect
+from include.warehouse.quality_history import DAILY_STORED_COLUMNS, VIEWS
+from tests.commands.quality_files import export
+from tests.sync_health.stored_quality_days import day_row, days_frame
+from tests.warehouse.stored_history import store_days, store_field, store_revision
+
+DAY = date(2026, 3, 2)
+EVIL = '=HYPERLINK("http://evil.example", "two\nlines")'
+
+
+@pytest.fixture
+def dsn(make_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """A migrated database behind the connection ``monitoring_db``."""
+    dsn = make_database("export")
+    upgrade(dsn)
+    monkeypatch.setenv("AIRFLOW_CONN_MONITORING_DB", dsn)
+    monkeypatch.delenv("SERVICETITAN_MONITOR_CONFIG", raising=False)
+    return dsn
+
+
+@pytest.fixture
+def stored(dsn: str) -> str:
+    """Six days of two credentials, one of a company whose name is a formula, and a day of the first definition."""
+    rows = [day_row(DAY, n=n, credential=c, company_name=EVIL if c == "8" else "Acme") for n in range(6) for c in "78"]
+    with connect(dsn) as conn:
+        store_days(conn, days_frame(*rows, day_row(DAY, data_type="both", processed=0, successful=0, old=True)))
+        store_field(conn, DAY, field="total", sample="-1 is negative", share=None)
+        store_revision(conn, DAY)
+    return dsn
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_csv_holds_every_column_and_no_formula(
+    stored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "daily.csv"
+    assert export(["--export", str(path)]) == 0
+
+    rows = read_csv(path)
+    assert set(rows[0]) >= set(DAILY_STORED_COLUMNS)
+    assert [row["day"] for row in rows] == sorted(row["day"] for row in rows)
+    evil = next(row for row in rows if row["credential_id"] == "8")
+    assert (evil["company_name"], original(evil["company_name"])) == (f"'{EVIL}", EVIL)
+    old = next(row for row in rows if row["data_type"] == "both")
+    assert (old["day"], old["quality_score"], old["syncs_timed"], old["is_final"]) == ("2026-03-02", "", "", "true")
+    assert evil["quality_score"] == "75.0"
+    assert evil["computed_at"].endswith("+00:00")
+    assert path.read_bytes().count(b"\r\n") == len(rows) + 1
+    assert capsys.readouterr().err == f"daily: 13 rows to {path}\n"
+
+
+def test_a_number_below_zero_stays_a_number_and_a_text_does_not(stored: str, tmp_path: Path) -> None:
+    """Only columns of texts are touched."""
+    with connect(stored) as conn:
+        conn.execute("UPDATE monitoring.quality_daily SET records_failed = -5")
+    export(["--export", str(tmp_path / "daily.csv")])
+    export(["--export", str(tmp_path / "fields.csv"), "--view", "fields"])
+    assert read_csv(tmp_path / "daily.csv")[0]["records_failed"] == "-5"
+    assert read_csv(tmp_path / "fields.csv")[0]["sample"] == "'-1 is negative"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_parquet_and_csv_hold_the_same(stored: str, tmp_path: Path, view: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written in chunks; the types are right, and the texts as they are."""
+    monkeypatch.setattr(quality_export, "CHUNK_ROWS", 2)
+    export(["--export", str(tmp_path / "file.csv"), "--view", view])
+    export(["--export", str(tmp_path / "file.parquet"), "--view", view])
+    texts, table = read_csv(tmp_path / "file.csv"), parquet.read_table(tmp_path / "file.parquet")
+    assert table.num_rows == len(texts) > 0
+    assert table.column_names == list(texts[0])
+    for row, cells in zip(table.to_pylist(), texts, strict=True):
+        for name, value in row.items():
+            assert cells[name] == cell_of(value, is_text=table.schema.field(name).type == pa.string())
+    if view == "daily":
+        types = {
+            name: str(table.schema.field(name).type) for name in ("day", "syncs_total", "score_low", "computed_at")
+        }
+        assert types == {
+            "day": "date32[day]",
+            "syncs_total": "int64",
+            "score_low": "double",
+            "computed_at": "timestamp[us, tz=UTC]",
+        }
+        assert EVIL in table["company_name"].to_pylist()
+
+
+def cell_of(value: Any, *, is_text: bool) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if is_text:
+        return f"'{value}" if value.startswith(("=", "-")) else value
+    return str(value).replace(" ", "T")
+
+
+@pytest.mark.parametrize(
+    ("words", "rows"),
+    [
+        pytest.param(["--from", "2026-03-04"], 8, id="from a day, included"),
+        pytest.param(["--from", "2026-03-04", "--to", "2026-03-04"], 2, id="one day"),
+        pytest.param(["--credential", "8"], 6, id="a credential"),
+        pytest.param(["--credential", "7", "--credential", "8"], 13, id="two credentials"),
+        pytest.param(["--data-type", "both"], 1, id="a data type"),
+        pytest.param(["--view", "weekly"], 3, id="weeks"),
+        pytest.param(["--view", "28-days", "--to", "2026-03-03"], 6, id="28 days, until the day that ends them"),
+    ],
+)
+def test_part_of_it_can_be_asked_for(stored: str, tmp_path: Path, words: list[str], rows: int) -> None:
+    assert export(["--export", str(tmp_path / "part.csv"), *words]) == 0
+    assert len(read_csv(tmp_path / "part.csv")) == rows
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_no_row_is_a_header_and_a_note(dsn: str, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / f"empty.{kind}"
+    assert export(["--export", str(path)]) == 0
+    assert "0 rows" in (said := capsys.readouterr().err)
+    assert "holds the header only" in said
+    found = (
+        parquet.read_table(path).column_names if kind == "parquet" else next(csv.reader(io.StringIO(path.read_text())))
+    )
+    assert set(found) >= set(DAILY_STORED_COLUMNS)
+
+
+def test_a_dash_is_csv_on_standard_output(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(["--export", "-"]) == 0
+    said = capsys.readouterr()
+    assert len(list(csv.DictReader(io.StringIO(said.out, newline="")))) == 13
+    assert said.err == "daily: 13 rows to standard output\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(["--export", "{}/a.xlsx"], "ends with neither .csv nor .parquet", id="another ending"),
+        pytest.param(
+            ["--export", "{}/none/a.csv"], "none does not exist; create it first", id="a folder that is missing"
+        ),
+        pytest.param(["--export", "{}/there.csv"], "there.csv exists; add --overwrite", id="a file that is there"),
+        pytest.param(["--export", "{}", "--format", "csv"], "is a folder; name a file in it", id="a folder"),
+        pytest.param(
+            ["--export", "-", "--format", "parquet"], "parquet cannot go to standard output", id="parquet on stdout"
+        ),
+        pytest.param(["--export", "{}/a.csv", "--from", "soon"], "--from: 'soon' is no day", id="no day"),
+        pytest.param(
+            ["--export", "{}/a.csv", "--from", "2026-03-02", "--to", "2026-03-01"],
+            "is after --to",
+            id="days that are swapped",
+        ),
+        pytest.param(
+            ["--export", "{}/a.csv", "--data-type", "jobs"], "--data-type: 'jobs' is unknown", id="no data type"
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_file(stored: str, tmp_path: Path, words: list[str], says: str) -> None:
+    (tmp_path / "there.csv").write_text("mine")
+    with pytest.raises(RequestError, match=says) as error:
+        export([word.format(tmp_path) for word in words])
+    assert "\n" not in str(error.value)
+    assert [each.name for each in tmp_path.iterdir()] == ["there.csv"]
+    assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_overwriting_is_asked_for_and_a_failure_keeps_the_old_file(
+    stored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "daily.csv"
+    path.write_text("old")
+    with connect(stored) as conn:
+        conn.execute("ALTER VIEW monitoring.bi_quality_daily RENAME TO gone")
+    with pytest.raises(MonitorError):
+        export(["--export", str(path), "--overwrite"])
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("daily.csv", "old")]
+    with connect(stored) as conn:
+        conn.execute("ALTER VIEW monitoring.gone RENAME TO bi_quality_daily")
+    export(["--export", str(path), "--overwrite"])
+    assert len(read_csv(path)) == 13
+    assert DAY + timedelta(days=5) == date.fromisoformat(read_csv(path)[-1]["day"])
+
+
+def test_the_views_that_can_be_named_are_those_that_there_are() -> None:
+    assert tuple(VIEWS) == quality_export.VIEW_NAMES

@@ -1,0 +1,106 @@
+"""The picture shows what is stored: gaps as gaps, and the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from include.commands.quality_plot import title_of, trend_of
+from include.sync_health.errors import RequestError
+from include.warehouse.migration import upgrade
+from include.warehouse.monitoring_session import connect
+from tests.commands.quality_files import plot
+from tests.sync_health.stored_quality_days import day_row, days_frame
+from tests.warehouse.stored_history import store_days
+
+DAY = date(2026, 3, 2)
+NAME = "Cash $1 & $2 <Co>\n=x"
+
+
+@pytest.fixture
+def stored(make_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Forty days of two credentials, the last three not final."""
+    dsn = make_database("plot")
+    upgrade(dsn)
+    monkeypatch.setenv("AIRFLOW_CONN_MONITORING_DB", dsn)
+    monkeypatch.delenv("SERVICETITAN_MONITOR_CONFIG", raising=False)
+    with connect(dsn) as conn:
+        store_days(
+            conn,
+            days_frame(
+                *(
+                    day_row(
+                        DAY,
+                        n=n,
+                        credential=c,
+                        processed=200,
+                        successful=190 + n % 7,
+                        company_name=NAME,
+                        is_final=n < 37,
+                    )
+                    for n in range(40)
+                    for c in "78"
+                    if n not in (10, 11)
+                )
+            ),
+        )
+    return dsn
+
+
+def test_days_without_a_score_are_gaps_and_have_a_28_day_score_all_the_same() -> None:
+    daily = days_frame(*(day_row(DAY, n=n, processed=100, successful=60 + n) for n in range(36) if n != 30))
+    trend = trend_of(daily, first=DAY + timedelta(days=28), last=DAY + timedelta(days=36))
+    assert trend["score"].isna().tolist() == [False, False, True, False, False, False, False, False, True]
+    assert trend["low"].isna().equals(trend["score"].isna())
+    assert trend["processed"].tolist() == [100, 100, 0, 100, 100, 100, 100, 100, 0]
+    assert trend["score_28"].notna().all()
+    # Of day 28: the median of days 0, 7, 14 and 21.
+    assert trend["usual"].iloc[0] == np.median([60, 67, 74, 81])
+    assert trend["is_final"].tolist() == [*[True] * 2, False, *[True] * 5, False]
+
+
+def test_several_keys_are_summed_and_not_averaged() -> None:
+    daily = days_frame(
+        day_row(DAY, processed=10, successful=0), day_row(DAY, credential="8", processed=990, successful=990)
+    )
+    assert trend_of(daily, first=DAY, last=DAY)["score"].tolist() == [99.0]
+
+
+@pytest.mark.parametrize("words", [[], ["--credential", "7"], ["--data-type", "invoices", "--from", "2026-03-10"]])
+def test_the_same_numbers_give_the_same_bytes(stored: str, tmp_path: Path, words: list[str]) -> None:
+    for ending in ("svg", "png"):
+        first, second = tmp_path / f"1.{ending}", tmp_path / f"2.{ending}"
+        assert plot(["--plot", str(first), *words]) == plot(["--plot", str(second), *words]) == 0
+        assert first.read_bytes() == second.read_bytes()
+        assert first.read_bytes()[:5] in (b"<?xml", b"\x89PNG\r")
+    assert b"<dc:date>" not in (tmp_path / "1.svg").read_bytes()
+
+
+def test_a_title_is_one_clean_line(stored: str, tmp_path: Path) -> None:
+    """Its dollars begin no formula, which would not even parse."""
+    daily = days_frame(day_row(DAY, company_name=NAME))
+    title = title_of(daily, credentials=["7"], data_types=None)
+    assert "$1 & $2 <Co>" in title
+    assert title_of(daily, credentials=None, data_types=["both"]) == "Data quality of all 1 credentials, both"
+    assert plot(["--plot", str(tmp_path / "x.svg"), "--credential", "7"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(["--plot", "{}/a.pdf"], "neither .png nor .svg", id="another ending"),
+        pytest.param(["--plot", "{}/none/a.png"], "none does not exist", id="a folder that is missing"),
+        pytest.param(["--plot", "{}/there.png"], "exists; add --overwrite", id="a file that is there"),
+        pytest.param(["--plot", "{}/a.png", "--credential", "9"], "nothing is stored from", id="nobody"),
+        pytest.param(["--plot", "{}/a.png", "--to", "2025-01-01"], "no day was ever computed", id="before all days"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_file(stored: str, tmp_path: Path, words: list[str], says: str) -> None:
+    (tmp_path / "there.png").write_text("mine")
+    with pytest.raises(RequestError, match=says):
+        plot([word.format(tmp_path) for word in words])
+    assert [each.name for each in tmp_path.iterdir()] == ["there.png"]
