@@ -80,7 +80,7 @@ def test_the_image_is_an_astro_runtime_of_the_same_airflow() -> None:
     assert {version.release[:2] for version in locked_versions()["apache-airflow"]} == {(3, 3)}
 
 
-def test_the_airflow_settings_name_the_fixed_connections_and_the_pool() -> None:
+def test_the_airflow_settings_name_the_fixed_connections_and_the_pools() -> None:
     settings = read_airflow_settings(PROJECT_ROOT / "airflow_settings.yaml")
 
     types = {conn_id: connection.conn_type for conn_id, connection in settings.connections.items()}
@@ -90,7 +90,10 @@ def test_the_airflow_settings_name_the_fixed_connections_and_the_pool() -> None:
         "slack_alerts": "slack",
         "alert_email": "smtp",
     }
-    assert {pool.name: pool.slots for pool in settings.pools} == {"servicetitan_source": 2}
+    assert {pool.name: pool.slots for pool in settings.pools} == {
+        "servicetitan_source": 2,
+        "servicetitan_backfill": 2,
+    }
 
 
 def test_the_airflow_settings_hold_no_secret() -> None:

@@ -51,7 +51,7 @@ SELECT n,
        md5('run ' || n)::uuid AS row_uuid,
        {first_credential} + n % {credentials} AS credential_number,
        CASE WHEN h % 50 = 0 THEN 'manual' ELSE 'scheduled' END AS sync_type,
-       CASE h / 64 % 3 WHEN 0 THEN 'invoices' WHEN 1 THEN 'customers' ELSE 'both' END AS data_type,
+       CASE {kind} % 3 WHEN 0 THEN 'invoices' WHEN 1 THEN 'customers' ELSE 'both' END AS data_type,
        CASE WHEN ended_at > {until} THEN 'running' WHEN is_failed THEN 'failed' ELSE 'completed' END AS status,
        started_at,
        CASE WHEN ended_at <= {until} THEN ended_at END AS completed_at,
@@ -98,6 +98,7 @@ def bulk_history(
     until: datetime,
     failed_share: float = 0.03,
     credentials: int = 5000,
+    one_data_type: bool = False,
     timezone: str = "UTC",
 ) -> None:
     """
@@ -105,9 +106,10 @@ def bulk_history(
 
     Ids rise with ``started_at`` (where keys are integers). Runs last 15 to 600 seconds, those that would end after
     ``until`` are running; ``failed_share`` of them failed; every eighth processed nothing. The runs are dealt to
-    ``credentials`` credentials in turn, a fifth of which are of the integration environment. ``timezone`` is PHP's
-    zone, for naive columns. The tables are vacuumed and analysed. Needs a superuser: foreign keys, right by
-    construction, are not checked row by row.
+    ``credentials`` credentials in turn, a fifth of which are of the integration environment. With ``one_data_type`` each
+    credential has a single data type, by its number; else each run has any. ``timezone`` is PHP's zone, for naive
+    columns. The tables are vacuumed and analysed. Needs a superuser: foreign keys, right by construction, are not checked
+    row by row.
 
     Raises:
         ValueError: a number is not positive, ``until`` is naive, or the source has rows already.
@@ -125,6 +127,7 @@ def bulk_history(
         "step": sql.Literal(SECONDS_PER_DAY / rows_per_day),
         "failed_share": sql.Literal(failed_share),
         "credentials": sql.Literal(credentials),
+        "kind": sql.SQL("(n % {})").format(sql.Literal(credentials)) if one_data_type else sql.SQL("h / 64"),
         "first_company": sql.Literal(1),
         "last_company": sql.Literal(companies),
         "first_credential": sql.Literal(1),

@@ -124,3 +124,17 @@ def test_a_source_with_rows_is_refused(make_database: Callable[..., str]) -> Non
 def test_numbers_that_make_no_sense_are_refused(make_database: Callable[..., str], wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
         bulk_history(make_database(), **{"rows": 1, "rows_per_day": 1, "until": UNTIL, **wrong})
+
+
+def test_a_credential_has_one_data_type_where_that_is_asked(make_database: Callable[..., str]) -> None:
+    """All three occur, and a day has one key for each credential."""
+    dsn = make_database()
+    create_source(dsn)
+    bulk_history(dsn, rows=3_000, rows_per_day=1_000, until=UNTIL, credentials=300, one_data_type=True)
+
+    pairs = "SELECT DISTINCT service_titan_credential_id, data_type FROM servicetitan_sync_logs"
+    assert select(dsn, f"SELECT data_type, count(*) FROM ({pairs}) AS pair GROUP BY 1 ORDER BY 1") == [
+        ("both", 100),
+        ("customers", 100),
+        ("invoices", 100),
+    ]
