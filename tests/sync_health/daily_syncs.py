@@ -13,7 +13,7 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from include.sync_health.daily_quality import DAILY_COLUMNS, aggregate_days, day_bounds
-from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, RUN_COLUMNS, RUN_STATUSES
+from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, DETAIL_COLUMNS, RUN_COLUMNS, RUN_STATUSES
 from tests.sync_health.frames_of import credentials_frame
 
 ZONES = ("UTC", "America/New_York", "Australia/Lord_Howe")  # the last changes its clocks by half an hour
@@ -36,6 +36,7 @@ class Sync:
     counts: tuple[int | None, int | None, int | None] = (0, 0, 0)
     seconds: int | None = None
     error: str | None = None
+    details: str | None = None
 
 
 def noon(day: date = DAY) -> datetime:
@@ -68,11 +69,12 @@ def frame_of(syncs: Iterable[Sync]) -> pd.DataFrame:
         "completed_at": times(each.completed_at for each in syncs),
         "finished_at": times(each.completed_at for each in syncs),
         "error_message": pd.Series([each.error for each in syncs], dtype=object),
+        "details": pd.Series([each.details for each in syncs], dtype=object),
         "processing_seconds": pd.Series([each.seconds for each in syncs], dtype="float64"),
     }
     for position, name in enumerate(COUNT_COLUMNS[:3]):
         columns[name] = pd.Series([each.counts[position] for each in syncs], dtype="float64")
-    return pd.DataFrame(columns)[[*RUN_COLUMNS, *COUNT_COLUMNS]]
+    return pd.DataFrame(columns)[[*RUN_COLUMNS, *COUNT_COLUMNS, *DETAIL_COLUMNS]]
 
 
 def aggregated(*syncs: Sync, days: Iterable[date] = (DAY,), as_of: datetime | None = None, **options: Any) -> Any:

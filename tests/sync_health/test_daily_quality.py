@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from statistics import NormalDist
 
+import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -260,3 +262,89 @@ def test_a_frame_without_counts_is_refused() -> None:
             as_of=noon(),
             late_data_days=LATE_DATA_DAYS,
         )
+
+
+LACKS_TWO_NAMES = '[{"fields": {"name": {"missing": 2}, "email": {"invalid": 3}}},null]'
+
+
+@pytest.mark.parametrize(
+    ("syncs", "told"),
+    [
+        pytest.param([sync(10, 10, 0)], (0, 0, 0, None), id="without detail nothing is invented"),
+        pytest.param([sync(10, 8, 2, details=LACKS_TWO_NAMES)], (1, 10, 2, 90.0), id="two of twenty required fields"),
+        pytest.param(
+            [sync(10, 8, 2, details=LACKS_TWO_NAMES), sync(90, 90, 0)],
+            (1, 10, 2, 90.0),
+            id="a sync without detail does not dilute it",
+        ),
+        pytest.param(
+            [sync(10, 8, 2, details=LACKS_TWO_NAMES), sync(30, 28, 2, details=LACKS_TWO_NAMES)],
+            (2, 40, 4, 95.0),
+            id="sums, not the mean of the syncs",
+        ),
+        pytest.param(
+            [sync(10, 8, 2, details=LACKS_TWO_NAMES, status="failed", is_cancelled=True)],
+            (0, 0, 0, None),
+            id="a cancelled sync tells nothing",
+        ),
+        pytest.param([sync(10, 8, 2, details="[true,null]")], (0, 0, 0, None), id="nor do details that were too large"),
+    ],
+)
+def test_completeness(syncs: list[Sync], told: tuple[int, int, int, float | None]) -> None:
+    """Of the required fields of customers, id and name, over the syncs that tell."""
+    (row,) = aggregated(*(replace(each, data_type="customers") for each in syncs))
+
+    names = ("syncs_with_detail", "records_with_detail", "missing_required", "completeness")
+    assert tuple(row[name] for name in names) == told
+
+
+def test_a_data_type_without_required_fields_of_its_own_has_no_completeness() -> None:
+    """Nobody knows which records of a sync of both are customers."""
+    (row,) = aggregated(sync(10, 8, 2, details=LACKS_TWO_NAMES, data_type="both"))
+
+    assert (row["syncs_with_detail"], row["completeness"]) == (1, None)
+
+
+def test_the_fields_go_with_the_days() -> None:
+    """One row per field that failed, under the key of its day."""
+    syncs = [sync(10, 8, 2, details=LACKS_TWO_NAMES, data_type="customers"), sync(10, 10, 0, data_type="invoices")]
+    found = aggregate_days(
+        frame_of(syncs),
+        credentials=credentials_frame([1]),
+        days=[DAY],
+        timezone="UTC",
+        as_of=noon(),
+        late_data_days=LATE_DATA_DAYS,
+    ).fields
+
+    columns = ["day", "credential_id", "data_type", "field", "is_required", "syncs", "failures", "missing", "share"]
+    assert found[columns].values.tolist() == [
+        [DAY, "1", "customers", "email", False, 1, 3, 0, 30.0],
+        [DAY, "1", "customers", "name", True, 1, 2, 2, 20.0],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("days_before", "name"),
+    [
+        pytest.param(9, "Old", id="before it was recorded, the earliest known"),
+        pytest.param(3, "Old", id="before the change"),
+        pytest.param(2, "New", id="on the day of the change, as it was at the end"),
+        pytest.param(0, "New", id="after the change"),
+    ],
+)
+def test_a_company_is_called_what_it_was(days_before: int, name: str) -> None:
+    """Renamed at noon two days ago; the source only knows the newest name."""
+    day = DAY - timedelta(days=days_before)
+    names = pd.DataFrame(
+        {
+            "credential_id": ["1", "1"],
+            "since": pd.to_datetime([None, noon(DAY - timedelta(days=2))], utc=True).astype("datetime64[us, UTC]"),
+            "company_id": ["1001", "1001"],
+            "company_name": ["Old", "New"],
+            "environment": ["production", "production"],
+        }
+    )
+    (row,) = aggregated(sync(1, 1, 0, started_at=noon(day), completed_at=noon(day)), days=[day], names=names)
+
+    assert (row["company_id"], row["company_name"], row["environment"]) == ("1001", name, "production")
