@@ -338,11 +338,12 @@ def _run_writes(run: PlannedRun, number: int, *, account: Account) -> Iterator[W
         "records_failed": rejected,
         "error_message": run.error_message,
         "error_details": run.error_details,
+        "metadata": run.metadata,
         "processing_time_seconds": run.processing_time_seconds,
     }
     half = {"records_processed": processed // 2, "records_successful": processed // 2, "records_failed": 0}
     under_way = end | half | {"status": "running", "completed_at": None, "error_message": None, "error_details": None}
-    under_way["processing_time_seconds"] = None
+    under_way |= {"metadata": None, "processing_time_seconds": None}
     is_late = run.committed_at is not None
     told = run.told and f"{account.company_name}: {run.told}"
     first = {
@@ -350,7 +351,6 @@ def _run_writes(run: PlannedRun, number: int, *, account: Account) -> Iterator[W
         "sync_type": run.sync_type,
         "data_type": run.data_type,
         "started_at": run.started_at,
-        "metadata": None,
         "created_at": run.inserted_at,
         "updated_at": run.inserted_at,
         **(end if is_late else under_way),

@@ -152,6 +152,7 @@ class GeneratedWorld:
         if "connection_status" in written:
             status = written["connection_status"]
             written["connection_status"] = self._shape.statuses.get(status, status)
-        if written.get("error_details") is not None:
-            written["error_details"] = Json(written["error_details"])
+        for column in ("error_details", "metadata"):
+            if written.get(column) is not None:
+                written[column] = Json(written[column])
         return written

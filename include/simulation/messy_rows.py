@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from include.simulation.messy_details import failure_details, rejection_details, run_number
 from include.simulation.source_shapes import SourceShape
 from include.simulation.world_plan import DAY, HOUR, MINUTE, SECOND, Account
 from include.sync_health.frames import CANCELLED_BY_USER
@@ -95,6 +96,7 @@ class PlannedRun:
     sync_type: str | None = "scheduled"
     processing_time_seconds: int | None = None
     error_details: Any = None
+    metadata: Any = None
     committed_at: datetime | None = None
     appears_at: datetime | None = None
     corrections: tuple[tuple[datetime, Mapping[str, Any]], ...] = ()
@@ -122,6 +124,8 @@ def healthy_run(account: Account, *, source: random.Random, data_type: str, star
     """Return a completed run of a plausible length (15 s to 7 min) and size."""
     processed = 0 if account.is_empty or source.random() < 0.1 else int(source.lognormvariate(4.5, 1.1)) + 1
     rejected = processed // 60 if source.random() < 0.2 else 0
+    number = run_number(account.number, data_type, started_at)
+    details, metadata = rejection_details(number, data_type=data_type, processed=processed, rejected=rejected)
     return PlannedRun(
         account=account.number,
         data_type=data_type,
@@ -129,6 +133,8 @@ def healthy_run(account: Account, *, source: random.Random, data_type: str, star
         completed_at=started_at + timedelta(seconds=source.randrange(15, 420)),
         records=(processed, processed - rejected, rejected),
         sync_type="manual" if source.random() < 0.02 else "scheduled",
+        error_details=details,
+        metadata=metadata,
     )
 
 
@@ -136,6 +142,7 @@ def failed(run: PlannedRun, message: str | None, *, after: timedelta = 40 * SECO
     """Return the run as one that failed before it processed anything."""
     end = run.started_at + after
     known: dict[str, Any] = {"completed_at": end, "status": "failed", "error_message": message, "records": (0, 0, 0)}
+    known |= {"error_details": None, "metadata": None}
     return replace(run, **(known | also))
 
 
@@ -178,7 +185,8 @@ def _failure(run: PlannedRun, *, account: Account, source: random.Random) -> lis
             (HOSTILE_ERROR, Messy.HOSTILE_ERROR),
         )
     )
-    bad = failed(run, message, messy=(kind,) if kind else (), error_details={"status_code": 500, "trace": [1, None]})
+    details = failure_details(run_number(account.number, run.data_type, run.started_at))
+    bad = failed(run, message, messy=(kind,) if kind else (), error_details=details)
     if account.cadence < DAY:
         return [bad]
     again = replace(run, started_at=run.started_at + 25 * MINUTE, completed_at=run.started_at + 27 * MINUTE)
