@@ -1,4 +1,8 @@
-"""One deployment for all end-to-end tests; their files run in the order of their names, the tests in that of the file."""
+"""
+One deployment for all end-to-end tests, but those on Celery workers, which have their own.
+
+Their files run in the order of their names, the tests in that of the file.
+"""
 
 from __future__ import annotations
 

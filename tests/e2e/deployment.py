@@ -7,13 +7,14 @@ Its source has a past from the start (`plant_history`), laid out around two inst
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 
 from include.simulation.airflow_settings import read_airflow_settings
@@ -185,13 +186,31 @@ class Deployment:
 
 
 @contextmanager
-def deployed(home: Path, server: EmbeddedPostgres) -> Iterator[Deployment]:
+def deployed(
+    home: Path,
+    server: EmbeddedPostgres,
+    *,
+    prefix: str = "e2e",
+    dags: Sequence[str] = DAGS,
+    environment: Mapping[str, str] | None = None,
+    beside: Callable[[LocalAirflow], AbstractContextManager[object]] = lambda _: nullcontext(),
+    plant_before: Callable[[Deployment], None] = lambda _: None,
+) -> Iterator[Deployment]:
     """
     Start everything, wait for the first scheduled run of each DAG, and stop everything in the end.
 
     The policy keeps sync failures firing for no time, so that a close needs one tick.
+
+    Args:
+        home: for its files.
+        server: where its databases are made.
+        prefix: of their names.
+        dags: those that run; the others are not waited for.
+        environment: more variables for every component.
+        beside: what runs beside Airflow, such as its workers; entered before the first runs are waited for.
+        plant_before: writes what the source has from before `plant_history`.
     """
-    names = ("e2e_airflow", "e2e_hub_plus", "e2e_monitoring")
+    names = (f"{prefix}_airflow", f"{prefix}_hub_plus", f"{prefix}_monitoring")
     metadata_dsn, source_dsn, monitoring_dsn = (server.create_database(name) for name in names)
     create_source(source_dsn)
     upgrade(monitoring_dsn)
@@ -210,6 +229,7 @@ def deployed(home: Path, server: EmbeddedPostgres) -> Iterator[Deployment]:
                 "AIRFLOW_CONN_ALERT_EMAIL": mail_connection(mail),
                 "SERVICETITAN_MONITOR_CONFIG": str(overlay),
                 "SERVICETITAN_MONITOR_FAILURE_CHANNEL": "email:oncall@example.com",
+                **(environment or {}),
             },
         )
         boundary = last_boundary(datetime.now(UTC))
@@ -224,19 +244,31 @@ def deployed(home: Path, server: EmbeddedPostgres) -> Iterator[Deployment]:
             credentials={},
             past=Past(boundary=boundary, long_ago=boundary.replace(hour=6) - 9 * DAY, completed=()),
         )
+        plant_before(made)
         plant_history(made)
         try:
             airflow.start()
-            for dag in DAGS:
-                airflow.wait_for_dag(dag)
-            for dag in DAGS:
-                first = first_scheduled_run(made, dag)
-                made.expect(dag, first)
-            yield made
+            await_execution_api(airflow)
+            with beside(airflow):
+                for dag in dags:
+                    airflow.wait_for_dag(dag)
+                for dag in dags:
+                    first = first_scheduled_run(made, dag)
+                    made.expect(dag, first)
+                yield made
         finally:
             airflow.stop()
     for name in names:
         server.drop_database(name)
+
+
+def await_execution_api(airflow: LocalAirflow) -> None:
+    """
+    Let the API server build what tasks speak with, which it does at the first request.
+
+    That takes 7 seconds of a core, half a minute on a busy machine, and it answers nobody meanwhile.
+    """
+    httpx.get(f"{airflow.url}/execution/health", timeout=RUN_SECONDS, trust_env=False).raise_for_status()
 
 
 def first_scheduled_run(deployment: Deployment, dag: str) -> str:
