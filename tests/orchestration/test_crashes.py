@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from include.orchestration.check_tasks import RunFacts
 from include.orchestration.daily_quality_run import update_daily
+from include.warehouse.binary_rows import BinaryRows
 from include.warehouse.migration import upgrade
 from tests.orchestration.monitored_world import NOON, TICK, MonitoredWorld, connection_of, monitored_world
 
@@ -144,17 +146,17 @@ def test_a_crash_between_two_days_leaves_each_whole_and_the_retry_does_the_rest(
     """The first day is committed, the second is as it was; no row of either is halfway."""
     for days in (0, 1):
         world.succeed(world.credential, at=NOON - timedelta(days=days, hours=1))
-    arrays, calls = pkgutil.resolve_name("include.warehouse.quality_daily._arrays"), 0
+    encode, calls = BinaryRows.encode, 0
 
-    def dying_on_the_second_day(frame: object) -> object:
+    def dying_on_the_second_day(rows: BinaryRows, frame: pd.DataFrame) -> bytes:
         nonlocal calls
-        calls += len(frame) > 0  # type: ignore[arg-type]
+        calls += len(frame) > 0
         if calls == 2:
             raise WorkerDied
-        return arrays(frame)
+        return encode(rows, frame)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("include.warehouse.quality_daily._arrays", dying_on_the_second_day)
+        patch.setattr(BinaryRows, "encode", dying_on_the_second_day)
         with pytest.raises(WorkerDied):
             restate(world, NOON)
     before, today = (NOON - timedelta(days=1)).date(), NOON.date()
