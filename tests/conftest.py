@@ -8,10 +8,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import tests.airflow_home  # noqa: F401 - first, before anything imports Airflow
 from include.simulation.postgres import EmbeddedPostgres
+
+# A busy machine is no failure: how long an example takes is not what these tests are about.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "2GB"}
 """A test's data may be lost with the machine."""
