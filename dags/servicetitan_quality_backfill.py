@@ -12,8 +12,8 @@ no alert moves. The checks go on beside it.
 | `summarise` | the counts of all months; fails the run if one was not done, and names it |
 
 **By hand:** *Trigger*, with the first and the last day in the reporting time zone. *Days: missing* computes only what is
-not stored as final by the definitions of now: it goes on where another run stopped. Any day may be computed again at any time; it is replaced, never added to. Days older than the oldest row of the
-source stay as they are. A final day whose verdict changes is noted in `monitoring.quality_revision`.
+not stored as final by the definitions of now: it goes on where another run stopped. Any day may be computed again at any
+time; it is replaced, never added to. Days older than the oldest row of the source stay as they are. A final day whose verdict changes is noted in `monitoring.quality_revision`.
 
 How gently it reads is `backfill` in the policy: a replica's connection, a pause, a time-out; and the pool
 `servicetitan_backfill` says how many months at once.

@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
         MonitorError: an argument, the policy, a connection or a database is wrong.
         KeyboardInterrupt: after Ctrl-C; whole days are done.
     """
+    if args.export and args.plot:
+        raise RequestError("--export and --plot write a file each; give one of them at a time")
     if args.export or args.plot:
         for name in ("dry_run", "missing", "newest_first"):
             if getattr(args, name):

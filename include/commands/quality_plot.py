@@ -8,30 +8,15 @@ the four before), and how many records there were. Days without a score are gaps
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from include.commands.quality_export import days_of, new_file, require_data_types
-from include.sync_health.daily_quality import DAILY_COLUMNS
 from include.sync_health.errors import RequestError
-from include.sync_health.quality_rollups import Period, roll_up
-from include.sync_health.redaction import clean
 
 ENDINGS = (".png", ".svg")
-USUAL_WEEKS = 4
-TITLE_LIMIT = 80
 DEFAULT_DAYS = 90
 """How many days are drawn where no range is given."""
-
-# Okabe and Ito's palette, told apart by the colour-blind: https://jfly.uni-koeln.de/color/
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
-
-_NEEDED = tuple(name for name in DAILY_COLUMNS if name not in ("company_id", "environment"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +42,7 @@ def run_plot(args: argparse.Namespace) -> int:
         MonitorError: the arguments make no sense, nothing is stored of what was asked for, or the file or the database
             cannot be used; no file is left then.
     """
+    from include.commands.trend_picture import NEEDED, USUAL_WEEKS, draw_trend, title_of
     from include.orchestration.policy_file import storage_connection
     from include.orchestration.settings import postgres_conninfo
     from include.warehouse.migration import require_current
@@ -80,7 +66,7 @@ def run_plot(args: argparse.Namespace) -> int:
         last = asked_last or ledger["day"].iloc[-1]
         first = asked_first or max(ledger["day"].iloc[0], last - timedelta(days=DEFAULT_DAYS - 1))
         since = first - timedelta(weeks=USUAL_WEEKS)  # a day more than 28 days need
-        daily = read_daily(conn, first=since, last=last, credential_ids=args.credential, columns=_NEEDED)
+        daily = read_daily(conn, first=since, last=last, credential_ids=args.credential, columns=NEEDED)
         daily = daily.assign(company_id=None, environment=None)
         if args.data_type:
             daily = daily[daily["data_type"].isin(args.data_type)]
@@ -95,132 +81,3 @@ def run_plot(args: argparse.Namespace) -> int:
         )
     print(f"{args.plot}: {first} to {last}")
     return 0
-
-
-def title_of(daily: pd.DataFrame, *, credentials: list[str] | None, data_types: list[str] | None) -> str:
-    """Return whose quality it is, the company's name cleaned."""
-    what = ", ".join(data_types) if data_types else "all data types"
-    if not credentials:
-        return f"Data quality of all {daily['credential_id'].nunique()} credentials, {what}"
-    names = daily["company_name"].dropna()
-    name = clean(str(names.iloc[-1]), limit=TITLE_LIMIT) if len(names) else "company unknown"
-    if len(credentials) == 1:
-        return f"Data quality of {name} (credential {clean(credentials[0], limit=TITLE_LIMIT)}), {what}"
-    return f"Data quality of {len(credentials)} credentials, {what}"
-
-
-def trend_of(daily: pd.DataFrame, *, first: date, last: date) -> pd.DataFrame:
-    """
-    Return what is drawn: one row for each day from ``first`` to ``last``, with or without syncs.
-
-    Columns: ``day``, ``score``, ``low``, ``high`` (percent; NaN: a gap), ``score_28`` (of the 28 days), ``usual`` (median of
-    the same weekday in the four weeks before; NaN: of none is there a score), ``processed`` (records), ``is_final``.
-    """
-    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    by_day = roll_up(daily, period=Period.DAY, by=()).set_index("last_day")
-    scores = by_day["quality_score"].to_dict()
-    before = [[scores.get(day - timedelta(weeks=back), np.nan) for back in range(1, USUAL_WEEKS + 1)] for day in days]
-    shown = by_day.reindex(pd.Index(days, dtype=object))
-    trailing = roll_up(daily, period=Period.DAYS_28, by=(), ends=days).set_index("last_day")
-    return pd.DataFrame(
-        {
-            "day": pd.Series(days, dtype=object),
-            "score": shown["quality_score"].to_numpy(np.float64),
-            "low": shown["score_low"].to_numpy(np.float64),
-            "high": shown["score_high"].to_numpy(np.float64),
-            "score_28": trailing["quality_score"].reindex(pd.Index(days, dtype=object)).to_numpy(np.float64),
-            "usual": pd.DataFrame(before, dtype=np.float64).median(axis=1).to_numpy(np.float64),
-            "processed": shown["records_processed"].fillna(0).to_numpy(np.float64),
-            "is_final": shown["is_final"].eq(True).to_numpy(bool),
-        }
-    )
-
-
-def draw_trend(daily: pd.DataFrame, *, path: Path, title: str, first: date, last: date) -> None:
-    """
-    Write the picture of `trend_of` to a file, PNG or SVG by its name; the same numbers give the same bytes.
-
-    Args:
-        daily: `DAILY_COLUMNS`, from four weeks before ``first`` on.
-        path: where to.
-        title: plain text.
-        first, last: the days to draw, both included.
-    """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    trend = trend_of(daily, first=first, last=last)
-    # No pyplot: it keeps figures, and asks for a display.
-    with mpl.rc_context({"svg.hashsalt": "quality-trend", "font.family": "DejaVu Sans", "font.size": 10}):
-        figure = Figure(figsize=(11, 6), dpi=110, layout="constrained")
-        FigureCanvasAgg(figure)
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        figure.suptitle(plain(title), fontsize=13, x=0.01, ha="left", parse_math=False)
-        _draw_scores(upper, trend)
-        _draw_volume(lower, trend)
-        figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else {"Software": None})
-
-
-def plain(text: str) -> str:
-    """Return a text on one line; it is drawn with ``parse_math`` off, so that ``$`` begins no formula."""
-    return " ".join(text.split())
-
-
-def _draw_scores(axes: Any, trend: pd.DataFrame) -> None:
-    days = pd.to_datetime(trend["day"]).to_numpy()
-    final = trend["is_final"].to_numpy(bool)
-    scored = trend["score"].notna().to_numpy(bool)
-    axes.fill_between(days, trend["low"], trend["high"], color=BLUE, alpha=0.18, linewidth=0, label="95 % interval")
-    axes.plot(
-        days,
-        trend["usual"],
-        color=GREEN,
-        linewidth=1.2,
-        linestyle=":",
-        label=f"usual for the weekday ({USUAL_WEEKS} weeks)",
-    )
-    axes.plot(days, trend["score_28"], color=ORANGE, linewidth=2, label="28 days")
-    axes.plot(days, trend["score"], color=BLUE, linewidth=1)
-    size = 4 if len(trend) <= 120 else 2
-    axes.plot(days[scored & final], trend["score"][scored & final], "o", color=BLUE, markersize=size, label="day")
-    if (scored & ~final).any():
-        axes.plot(
-            days[scored & ~final], trend["score"][scored & ~final], "o", color=BLUE, markerfacecolor="white",
-            markersize=size + 1, label="day, may still change",
-        )  # fmt: skip
-    shown = trend[["low", "score", "score_28", "usual"]].min().min()
-    bottom = 0.0 if np.isnan(shown) else max(0.0, np.floor((shown - 1) / 5) * 5)
-    axes.set_ylim(bottom, 100 + (100 - bottom) * 0.03)
-    axes.set_ylabel("records that succeeded, %")
-    _tidy(axes)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=5, frameon=False, fontsize=9)
-
-
-def _draw_volume(axes: Any, trend: pd.DataFrame) -> None:
-    from matplotlib import dates
-    from matplotlib.ticker import EngFormatter
-
-    days = pd.to_datetime(trend["day"]).to_numpy()
-    for final, style in _BARS.items():
-        chosen = trend["is_final"].to_numpy(bool) == final
-        axes.bar(days[chosen], trend["processed"][chosen], width=0.8, linewidth=0.8, edgecolor=GREY, **style)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("records")
-    axes.yaxis.set_major_formatter(EngFormatter(sep=""))
-    half = np.timedelta64(12, "h")
-    axes.set_xlim(days[0] - half, days[-1] + half)
-    locator = dates.AutoDateLocator(minticks=4, maxticks=10)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%Y-%m-%d"))  # type: ignore[no-untyped-call]
-    _tidy(axes)
-
-
-_BARS: Mapping[bool, dict[str, Any]] = {True: {"color": GREY}, False: {"color": "white"}}
-
-
-def _tidy(axes: Any) -> None:
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)

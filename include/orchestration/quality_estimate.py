@@ -64,18 +64,15 @@ def estimate_months(
     """
     from include.sync_health.daily_quality import day_bounds
     from include.warehouse.monitoring_session import connect
+    from include.warehouse.quality_history import computed_days
     from include.warehouse.source_estimate import SourceEstimator
-    from include.warehouse.stored_quality import computed_days
 
     if not months:
         return []
     zone, as_of = history.policy.reporting_timezone, history.as_of
     with connect(history.monitoring_conninfo) as conn:
         of_days = [days for days in months.values() if days]
-        stored = {
-            each.day: each
-            for each in computed_days(conn, first=min(d[0] for d in of_days), last=max(d[-1] for d in of_days))
-        }
+        ledger = computed_days(conn, first=min(d[0] for d in of_days), last=max(d[-1] for d in of_days))
     estimates = []
     with SourceEstimator.connect(history.source_conninfo, history.policy.source) as source:
         oldest = source.oldest_start()
@@ -91,7 +88,7 @@ def estimate_months(
             if there and with_writes:
                 middle = there[len(there) // 2]
                 keys = source.keys_of(middle, bounds[middle], as_of=as_of)
-            known = [stored[day] for day in days if day in stored]
+            known = ledger[ledger["day"].isin(days)]
             estimates.append(
                 MonthEstimate(
                     month=month.label,
@@ -99,8 +96,8 @@ def estimate_months(
                     days_refused=len(refused),
                     rows_to_read=rows,
                     rows_to_write=keys * len(there) if with_writes else None,
-                    rows_stored=sum(each.rows for each in known),
-                    days_final=sum(each.is_final for each in known),
+                    rows_stored=int(known["rows"].sum()),
+                    days_final=int(known["is_final"].sum()),
                 )
             )
     return estimates

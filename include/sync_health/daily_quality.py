@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from include.sync_health.causes import classify
 from include.sync_health.company_names import names_on
+from include.sync_health.day_groups import DayGroups
 from include.sync_health.field_quality import (
     FIELD_COLUMNS,
     REQUIRED_FIELDS,
@@ -31,7 +32,6 @@ from include.sync_health.frames import (
     DATA_TYPES,
     RUN_COLUMNS,
     RUN_STATUSES,
-    id_text,
     require_columns,
 )
 from include.sync_health.proportions import percent_with_interval
@@ -157,7 +157,7 @@ def aggregate_days(
     ends = np.array([end.replace(tzinfo=None) for _, end in bounds], dtype="datetime64[us]")
     place = _day_places(runs, bounds=bounds)
     rows, place = runs[place >= 0], place[place >= 0]
-    groups = _Groups.of(rows, day=place)
+    groups = DayGroups.of(rows, day=place)
     classified = _classified(rows, duration_fallback=duration_fallback)
     columns: dict[str, NDArray[Any]] = {
         "day": np.array(wanted, dtype=object)[groups.day],
@@ -218,46 +218,6 @@ def _first_instant(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class _Groups:
-    """
-    The rows by day, credential and data type.
-
-    ``of_row`` holds each row's group; the others hold, for each of the ``count`` groups in the order of their keys as
-    text, its place among the days, among ``credential_ids``, and among the data types by name.
-    """
-
-    count: int
-    of_row: Places
-    day: Places
-    credential: Places
-    data_type: Places
-    credential_ids: Any
-
-    @classmethod
-    def of(cls, rows: pd.DataFrame, *, day: Places) -> _Groups:
-        codes, ids = pd.factorize(rows["credential_id"])
-        texts = id_text(pd.Series(ids)).to_numpy(object)
-        by_text = np.argsort(texts, kind="stable")
-        rank = np.empty(len(texts), dtype=np.int64)
-        rank[by_text] = np.arange(len(texts))
-        by_name = np.array([sorted(DATA_TYPES).index(name) for name in DATA_TYPES], dtype=np.int64)
-        data_type = rows["data_type"].cat.set_categories(DATA_TYPES).cat.codes.to_numpy(np.int64)
-        keys = (day * max(len(texts), 1) + rank[codes]) * len(DATA_TYPES) + by_name[data_type]
-        found, of_row = np.unique(keys, return_inverse=True)
-        rest, kind = np.divmod(found, len(DATA_TYPES))
-        group_day, credential = np.divmod(rest, max(len(texts), 1))
-        return cls(len(found), of_row.ravel(), group_day, credential, kind, texts[by_text])
-
-    def number(self, flags: Flags) -> Places:
-        """Return how many rows of each group are flagged."""
-        return np.bincount(self.of_row[flags], minlength=self.count).astype(np.int64)
-
-    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the sum of each group: exact while whole numbers stay below 2**53."""
-        return np.bincount(self.of_row, weights=values, minlength=self.count).astype(np.float64)
-
-
 def _day_places(runs: pd.DataFrame, *, bounds: Sequence[tuple[datetime, datetime]]) -> Places:
     """Return which of the days each row belongs to, -1 for none."""
     completed, started = _instants(runs["completed_at"]), _instants(runs["started_at"])
@@ -311,7 +271,7 @@ def _classified(rows: pd.DataFrame, *, duration_fallback: bool) -> dict[str, NDA
     }
 
 
-def _sums(groups: _Groups, classified: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _sums(groups: DayGroups, classified: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return the counts of each group, its score, and the score's interval."""
     flags = (name for name in DAILY_COLUMNS if name.startswith("syncs_") or name == "inconsistent")
     found: dict[str, NDArray[Any]] = {name: groups.number(classified[name]) for name in flags if name in classified}
@@ -324,7 +284,7 @@ def _sums(groups: _Groups, classified: Mapping[str, NDArray[Any]]) -> dict[str, 
     return found | {"quality_score": score, "score_low": low, "score_high": high}
 
 
-def _durations(groups: _Groups, micros: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+def _durations(groups: DayGroups, micros: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     """Return number, average and 95th percentile of each group's known durations."""
     known = ~np.isnan(micros)
     group, micros = groups.of_row[known], micros[known]
@@ -345,7 +305,7 @@ def _durations(groups: _Groups, micros: NDArray[np.float64]) -> dict[str, NDArra
     }
 
 
-def _failures_by_class(groups: _Groups, rows: pd.DataFrame, *, is_failed: Flags) -> dict[str, NDArray[Any]]:
+def _failures_by_class(groups: DayGroups, rows: pd.DataFrame, *, is_failed: Flags) -> dict[str, NDArray[Any]]:
     codes, texts = pd.factorize(rows["error_message"].to_numpy(object)[is_failed])
     # A missing text has code -1, and so the last class of the list.
     classes = np.array([_class_place(str(text)) for text in texts] + [_class_place(None)], dtype=np.int64)[codes]
@@ -378,7 +338,7 @@ def _with_details(rows: pd.DataFrame, *, is_counted: Flags) -> tuple[Places, Syn
 
 
 def _completeness(
-    groups: _Groups, rows: pd.DataFrame, detailed: Places, details: SyncDetails, *, records: NDArray[np.float64]
+    groups: DayGroups, rows: pd.DataFrame, detailed: Places, details: SyncDetails, *, records: NDArray[np.float64]
 ) -> dict[str, NDArray[Any]]:
     has_detail = np.zeros(len(rows), dtype=bool)
     has_detail[detailed] = details.has_detail

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, DETAIL_COLUMNS, RUN_COLUMNS, RUN_STATUSES
 from include.warehouse.binary_arrays import decode_array, decode_counts, decode_texts, decode_times
+from include.warehouse.run_codes import CANCELLED_UNIT, DATA_TYPE_UNIT, DETAIL_UNIT
 from include.warehouse.source_schema import COUNTS, SourceShape
-from include.warehouse.source_statements import CANCELLED_UNIT, DATA_TYPE_UNIT, DETAIL_UNIT, FINISHED_BADLY
+from include.warehouse.source_statements import FINISHED_BADLY
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far a stamp may lie ahead of the database's clock before it counts as one from the future."""

@@ -12,15 +12,10 @@ from functools import cached_property
 
 from psycopg import sql
 
-from include.sync_health.frames import (
-    CANCELLED_BY_USER,
-    DATA_TYPES,
-    DETAIL_TEXT_LIMIT,
-    ERROR_TEXT_LIMIT,
-    RUN_STATUSES,
-)
+from include.sync_health.frames import ERROR_TEXT_LIMIT
 from include.warehouse.id_window import BLOCK_ROWS, TELLING_ROWS
-from include.warehouse.source_schema import COUNT_TYPES, CREDENTIAL_OPTIONAL, DETAILS, SECRETS, SourceShape
+from include.warehouse.run_codes import detail_texts, packed_code
+from include.warehouse.source_schema import COUNT_TYPES, CREDENTIAL_OPTIONAL, SECRETS, SourceShape
 from include.warehouse.source_time import instant
 
 NEWEST_RANK = 3
@@ -29,20 +24,11 @@ NEWEST_RANK = 3
 FIRST_PLAUSIBLE = "2000-01-01"
 """Older stamps are artefacts: ServiceTitan was founded in 2012."""
 
-DATA_TYPE_UNIT, CANCELLED_UNIT, DETAIL_UNIT = 16, 256, 512
-"""How the one code per row is packed: status + 16 * data type + 256 if cancelled by a user + 512 if details follow."""
-
 FINISHED_BADLY = ("failed", "cancelled")
 """Statuses whose rows count as finished even without ``completed_at``."""
 
 OLDEST_SHARE = 0.1
 """The oldest ``started_at`` told is this quantile of the first block's: a few backdated imports do not mislead it."""
-
-EMPTY_DETAILS = "'null', '[]', '{}', '\"\"'"
-"""JSON documents that say nothing; PHP writes an empty map as a list."""
-
-DETAILED_STATUSES = "'completed', 'failed'"
-"""Of other runs nobody asks what failed."""
 
 NULL_COUNTS = {"int4": "-2147483648", "int8": "-9223372036854775808"}
 """What stands for NULL in an array of counts: the smallest number of its type. A count below zero is told as it is."""
@@ -298,10 +284,10 @@ class SourceStatements:
             " json_agg(left(error_message::text, {limit})) FILTER (WHERE status::text = 'failed'){counts}{details} FROM {table}"
         ).format(
             counts=sql.SQL("").join(self._count_array(column) for column in counts),
-            details=self._detail_texts(details),
+            details=detail_texts(details),
             id=self._key("id"),
             credential=self._key(self._shape.credential_key),
-            code=self._packed_code(details),
+            code=packed_code(details),
             started=started,
             completed=completed,
             late=late,
@@ -315,21 +301,6 @@ class SourceStatements:
         read_as = COUNT_TYPES[self._shape.runs.types[column]]
         return sql.SQL(", array_agg(coalesce({}::{}, ({})::{}))").format(
             sql.Identifier(column), sql.SQL(read_as), sql.SQL(NULL_COUNTS[read_as]), sql.SQL(read_as)
-        )
-
-    def _packed_code(self, details: Sequence[str]) -> sql.Composed:
-        if not details:
-            return _packed_code()
-        flag = sql.SQL(" + CASE WHEN {} THEN {} ELSE 0 END").format(_has_details(details), sql.SQL(str(DETAIL_UNIT)))
-        return _packed_code() + flag
-
-    @staticmethod
-    def _detail_texts(details: Sequence[str]) -> sql.Composable:
-        if not details:
-            return sql.SQL("")
-        parts = [_detail_text(column) if column in details else sql.SQL("'null'") for column in DETAILS]
-        return sql.SQL(", json_agg('[' || {} || ']') FILTER (WHERE {})").format(
-            sql.SQL(" || ',' || ").join(parts), _has_details(details)
         )
 
     @property
@@ -379,51 +350,3 @@ class SourceStatements:
         # A UUID travels as its text, whose width is fixed as well.
         suffix = "::text" if self._shape.runs.types[column] == "uuid" else ""
         return sql.Identifier(column) + sql.SQL(suffix)
-
-
-def _packed_code() -> sql.Composed:
-    return sql.SQL(
-        "{status} + {type_unit} * {data_type}"
-        " + CASE WHEN status::text = 'failed' THEN"
-        " CASE WHEN error_message::text = {cancelled} THEN {cancelled_unit} ELSE 0 END ELSE 0 END"
-    ).format(
-        status=_code_of("status", RUN_STATUSES),
-        type_unit=sql.SQL(str(DATA_TYPE_UNIT)),
-        data_type=_code_of("data_type", DATA_TYPES),
-        cancelled=sql.Literal(CANCELLED_BY_USER),
-        cancelled_unit=sql.SQL(str(CANCELLED_UNIT)),
-    )
-
-
-def _has_details(details: Sequence[str]) -> sql.Composed:
-    known = (sql.SQL("{} IS NOT NULL").format(sql.Identifier(column)) for column in details)
-    # The text of a large document is not made only to see that it is not empty.
-    told = (
-        sql.SQL("({name} IS NOT NULL AND (pg_column_size({name}) > 64 OR {name}::text NOT IN ({empty})))").format(
-            name=sql.Identifier(column), empty=sql.SQL(EMPTY_DETAILS)
-        )
-        for column in details
-    )
-    return sql.SQL("(({}) AND status::text IN ({}) AND ({}))").format(
-        sql.SQL(" OR ").join(known), sql.SQL(DETAILED_STATUSES), sql.SQL(" OR ").join(told)
-    )
-
-
-def _detail_text(column: str) -> sql.Composed:
-    # Its stored size is looked at first: a compressed giant is not unpacked to be measured, unless it may be small.
-    return sql.SQL(
-        "CASE WHEN {name} IS NULL THEN 'null' WHEN pg_column_size({name}) > {limit} THEN 'true'"
-        " WHEN octet_length({name}::text) > {limit} THEN 'true' WHEN {name}::text = '' THEN 'null' ELSE {name}::text END"
-    ).format(name=sql.Identifier(column), limit=sql.SQL(str(DETAIL_TEXT_LIMIT)))
-
-
-def _code_of(column: str, names: tuple[str, ...]) -> sql.Composed:
-    """Return SQL for the position of a column's text among ``names``: their last is "unknown", one more is NULL."""
-    name, unknown = sql.Identifier(column), len(names) - 1
-    cases = sql.SQL(" ").join(
-        sql.SQL("WHEN {} THEN {}").format(sql.Literal(text), sql.SQL(str(code)))
-        for code, text in enumerate(names[:unknown])
-    )
-    return sql.SQL("CASE {name}::text {cases} ELSE CASE WHEN {name} IS NULL THEN {null} ELSE {unknown} END END").format(
-        name=name, cases=cases, null=sql.SQL(str(unknown + 1)), unknown=sql.SQL(str(unknown))
-    )

@@ -1,4 +1,4 @@
-"""What is stored of the daily quality: which days were computed, and all of it in a few numbers."""
+"""What is stored of the daily quality, in a few numbers."""
 
 from __future__ import annotations
 
@@ -18,32 +18,6 @@ _SUMMARY = """
            (SELECT count(*) FROM monitoring.quality_revision), (SELECT max(revised_at) FROM monitoring.quality_revision)
     FROM monitoring.quality_day
 """
-
-
-_DAYS = """
-    SELECT day, rows, is_final, calc_version, timezone FROM monitoring.quality_day
-    WHERE day BETWEEN %s AND %s ORDER BY day
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class ComputedDay:
-    """
-    A day of the ledger.
-
-    Args:
-        day: in ``timezone``.
-        rows: of ``quality_daily`` that its last reading gave.
-        is_final: whether it was over when it was read.
-        calc_version: of the definitions it was computed by.
-        timezone: the reporting time zone of then; None: not recorded.
-    """
-
-    day: date
-    rows: int
-    is_final: bool
-    calc_version: int
-    timezone: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +43,6 @@ class StoredQuality:
     rows: int
     revisions: int
     last_revised_at: str | None
-
-
-@storage_errors()
-def computed_days(conn: psycopg.Connection[Any], *, first: date, last: date) -> list[ComputedDay]:
-    """
-    Return the days from ``first`` to ``last``, both included, that were ever computed, oldest first.
-
-    Raises:
-        StorageError: the schema is missing or the database unreachable.
-    """
-    return [ComputedDay(*row) for row in conn.execute(_DAYS, (first, last))]
 
 
 @storage_errors()

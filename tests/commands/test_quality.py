@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -212,3 +214,20 @@ def test_a_source_that_goes_away_exits_2_with_the_way_on(
     assert lines[0] == "stopped: 0 of 12 days are done, whole; to go on: quality --from 2026-02-26 --to 2026-03-09"
     assert lines[1].startswith("error: ")
     assert "records_failed" in lines[1]
+
+
+def test_one_file_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two options that write a file are a mistake: neither is dropped silently."""
+    assert main(["quality", "--export", "a.csv", "--plot", "b.png"]) == 2
+    assert "--export and --plot write a file each" in capsys.readouterr().err
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """Neither for a picture nor for a table."""
+    heavy = "pandas numpy pyarrow matplotlib psycopg airflow"
+    code = (
+        "import sys; from include.cli import build_parser; build_parser('quality');"
+        f" print([name for name in '{heavy}'.split() if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    assert told.stdout == "[]\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from include.commands.quality_plot import title_of, trend_of
+from include.commands.trend_picture import title_of, trend_of
 from include.sync_health.errors import RequestError
 from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect

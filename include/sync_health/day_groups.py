@@ -1,0 +1,55 @@
+"""Rows of some days by day, credential and data type: their groups, and sums over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from include.sync_health.frames import DATA_TYPES, id_text
+
+Places = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class DayGroups:
+    """
+    The rows by day, credential and data type.
+
+    ``of_row`` holds each row's group; the others hold, for each of the ``count`` groups in the order of their keys as
+    text, its place among the days, among ``credential_ids``, and among the data types by name.
+    """
+
+    count: int
+    of_row: Places
+    day: Places
+    credential: Places
+    data_type: Places
+    credential_ids: Any
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, *, day: Places) -> DayGroups:
+        codes, ids = pd.factorize(rows["credential_id"])
+        texts = id_text(pd.Series(ids)).to_numpy(object)
+        by_text = np.argsort(texts, kind="stable")
+        rank = np.empty(len(texts), dtype=np.int64)
+        rank[by_text] = np.arange(len(texts))
+        by_name = np.array([sorted(DATA_TYPES).index(name) for name in DATA_TYPES], dtype=np.int64)
+        data_type = rows["data_type"].cat.set_categories(DATA_TYPES).cat.codes.to_numpy(np.int64)
+        keys = (day * max(len(texts), 1) + rank[codes]) * len(DATA_TYPES) + by_name[data_type]
+        found, of_row = np.unique(keys, return_inverse=True)
+        rest, kind = np.divmod(found, len(DATA_TYPES))
+        group_day, credential = np.divmod(rest, max(len(texts), 1))
+        return cls(len(found), of_row.ravel(), group_day, credential, kind, texts[by_text])
+
+    def number(self, flags: Flags) -> Places:
+        """Return how many rows of each group are flagged."""
+        return np.bincount(self.of_row[flags], minlength=self.count).astype(np.int64)
+
+    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum of each group: exact while whole numbers stay below 2**53."""
+        return np.bincount(self.of_row, weights=values, minlength=self.count).astype(np.float64)
