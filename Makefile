@@ -2,6 +2,8 @@
 PYTHON := .venv/bin/python
 ARGS ?=
 SOURCE ?=
+# Test processes, each with a PostgreSQL of its own: one per core, at most four. WORKERS=0 runs all in one.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 ROOTS_DEMO := /var/tmp/servicetitan-monitor-demo# root's, where the project lies in a closed folder (demo_state.py)
 
 .DEFAULT_GOAL := help
@@ -31,7 +33,7 @@ lint: setup  ## style, layout, types and the direction of imports
 test: setup  ## all tests, on a real PostgreSQL and a real Airflow; ARGS="-k name" for some
 	@.ci/setup browser
 	@.ci/setup redis
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Both run, and a target that one misses does not spare the other; their sizes differ, so ARGS is for one of them.
 bench: setup  ## time the reader, then the aggregates, on big simulated sources; BENCH=quality ARGS="--rounds 1" runs one

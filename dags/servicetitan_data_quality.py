@@ -12,14 +12,16 @@ read: one row per day, credential and data type.
 | `update_daily` | computes the days that the window touches, and the last few before, anew and whole |
 | `due_slack`, `due_email` | which channels have something to hear, whichever run put it there |
 | `drain_slack`, `drain_email` | one task per channel: send, one commit per message |
-| `conclude` | fails the run if the source could not be seen; tells the failure channel if the check itself failed |
+| `conclude` | fails the run if the source could not be seen; tells the failure channel of the first two, if red |
 
 **By hand:** *Trigger* judges the present moment. A backfill writes the daily rows of its own days, and sends nothing.
 Safe to re-run and to retry at any step: a day is replaced, never added to.
 
 **When this DAG fails:** the syncs themselves are unaffected. `evaluate` or `update_daily` red: our database, the policy
-file, or a column of the record counts that we may not read; run `python -m include.cli doctor`. `drain_*` red: Slack or
-mail refuses us; the messages stay due. `conclude` red alone: the source could not be read, and an alert says why.
+file, or a column of the record counts that we may not read; run `python -m include.cli doctor`. While `update_daily`
+fails, reports show old numbers and no quality drop opens or closes; all other alerts go on. Both are told to the
+failure channel, once each until they succeed. `drain_*` red: Slack or mail refuses us; the messages stay due.
+`conclude` red alone: the source could not be read, and an alert says why.
 See `docs/runbook.md`.
 """
 

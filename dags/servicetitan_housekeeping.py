@@ -2,7 +2,7 @@
 # ServiceTitan housekeeping
 
 Once a day, at 03:30 UTC: deletes what nobody needs any more from the schema `monitoring`, and counts what came late.
-It sends nothing.
+It sends nothing but a notice of its own failure.
 
 | task | does |
 |---|---|
@@ -12,7 +12,7 @@ It sends nothing.
 | `delete_credential_snapshots` | what credentials looked like, but what still holds or still explains an error or a token |
 | `delete_token_detail` | of tokens that are refreshed every few minutes, all snapshots but one a day |
 | `late_data` | restates the last days of `quality_daily` with a wide read, and so makes them final |
-| `conclude` | fails the run if one of these failed, and names it |
+| `conclude` | fails the run if one of these failed, and names it; tells the failure channel, once until it succeeds |
 
 How long each is kept is `retention` in the policy; `quality_daily` is kept for ever. `late_data` looks back as far as
 `source.open_lookback`, where the other DAGs look back `source.id_slack`: syncs that took longer are counted by it
@@ -72,10 +72,13 @@ def servicetitan_housekeeping() -> None:
 
     @task(trigger_rule="all_done", retries=1)
     def conclude() -> None:
-        """Fail the run when a step failed."""
+        """Tell the failure channel when a step failed, and fail the run."""
+        from include.orchestration.failure_notice import tell_of_housekeeping
         from include.orchestration.housekeeping import conclude_run
 
-        conclude_run(get_current_context())
+        context = get_current_context()
+        tell_of_housekeeping(context)
+        conclude_run(context)
 
     [*(delete.override(task_id=f"delete_{step}")(step) for step in STEPS), late_data()] >> conclude()
 

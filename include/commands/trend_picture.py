@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,22 @@ from include.sync_health.daily_quality import DAILY_COLUMNS
 from include.sync_health.quality_rollups import Period, roll_up
 from include.sync_health.redaction import clean
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 USUAL_WEEKS = 4
 TITLE_LIMIT = 80
 
 # Okabe and Ito's palette, told apart by the colour-blind: https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
+
+BAR_WIDTH = 0.8  # days
+MANY_DAYS = 120
+"""From here on points and lines are finer."""
+
+WIDE_INTERVALS = 0.1  # share of the days whose interval need not fit
+LEAST_SPAN = 1.0
+"""Points below 100 that are shown at least, so that noise does not look like a fall."""
 
 NEEDED = tuple(name for name in DAILY_COLUMNS if name not in ("company_id", "environment"))
 """The stored columns that a picture needs."""
@@ -74,19 +85,28 @@ def draw_trend(daily: pd.DataFrame, *, path: Path, title: str, first: date, last
         first, last: the days to draw, both included.
     """
     import matplotlib as mpl
+
+    trend = trend_of(daily, first=first, last=last)
+    with mpl.rc_context({"svg.hashsalt": "quality-trend"}):
+        figure = figure_of(trend, title=title)
+        figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else {"Software": None})
+
+
+def figure_of(trend: pd.DataFrame, *, title: str) -> Figure:
+    """Return the figure of `trend_of`: the scores above, the volume below."""
+    import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    trend = trend_of(daily, first=first, last=last)
     # No pyplot: it keeps figures, and asks for a display.
-    with mpl.rc_context({"svg.hashsalt": "quality-trend", "font.family": "DejaVu Sans", "font.size": 10}):
+    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10}):
         figure = Figure(figsize=(11, 6), dpi=110, layout="constrained")
         FigureCanvasAgg(figure)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         figure.suptitle(plain(title), fontsize=13, x=0.01, ha="left", parse_math=False)
         _draw_scores(upper, trend)
         _draw_volume(lower, trend)
-        figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else {"Software": None})
+    return figure
 
 
 def plain(text: str) -> str:
@@ -98,49 +118,70 @@ def _draw_scores(axes: Any, trend: pd.DataFrame) -> None:
     days = pd.to_datetime(trend["day"]).to_numpy()
     final = trend["is_final"].to_numpy(bool)
     scored = trend["score"].notna().to_numpy(bool)
-    axes.fill_between(days, trend["low"], trend["high"], color=BLUE, alpha=0.18, linewidth=0, label="95 % interval")
-    axes.plot(
-        days,
-        trend["usual"],
-        color=GREEN,
-        linewidth=1.2,
-        linestyle=":",
-        label=f"usual for the weekday ({USUAL_WEEKS} weeks)",
-    )
-    axes.plot(days, trend["score_28"], color=ORANGE, linewidth=2, label="28 days")
-    axes.plot(days, trend["score"], color=BLUE, linewidth=1)
-    size = 4 if len(trend) <= 120 else 2
+    width, size = (1.2, 4) if len(trend) <= MANY_DAYS else (0.8, 2)
+    axes.plot(days, trend["score"], color=BLUE, linewidth=width)
     axes.plot(days[scored & final], trend["score"][scored & final], "o", color=BLUE, markersize=size, label="day")
     if (scored & ~final).any():
         axes.plot(
             days[scored & ~final], trend["score"][scored & ~final], "o", color=BLUE, markerfacecolor="white",
-            markersize=size + 1, label="day, may still change",
+            markersize=size + 1, label="day that may still change",
         )  # fmt: skip
-    shown = trend[["low", "score", "score_28", "usual"]].min().min()
-    bottom = 0.0 if np.isnan(shown) else max(0.0, np.floor((shown - 1) / 5) * 5)
-    axes.set_ylim(bottom, 100 + (100 - bottom) * 0.03)
+    # A bar for each day, and no band: a band shows nothing of a day that has no score before and after it.
+    axes.bar(
+        days, trend["high"] - trend["low"], bottom=trend["low"], width=BAR_WIDTH, color=BLUE, alpha=0.25, linewidth=0,
+        label="its 95 % interval", zorder=1,
+    )  # fmt: skip
+    axes.plot(days, trend["score_28"], color=ORANGE, linewidth=2, label="the 28 days up to it")
+    axes.plot(
+        days, trend["usual"], color=GREEN, linewidth=1.6, linestyle=(0, (1, 1.2)), zorder=2.5,
+        label=f"usual for its weekday (of {USUAL_WEEKS} weeks)",
+    )  # fmt: skip
+    # A day of five records has an interval of forty points: the few that are so wide may run out of the picture.
+    lowest = min(trend[["score", "score_28", "usual"]].min().min(), trend["low"].quantile(WIDE_INTERVALS))
+    span = max(LEAST_SPAN, 0.0 if np.isnan(lowest) else 100 - lowest)
+    axes.set_ylim(max(0.0, 100 - span * 1.08), 100 + span * 0.03)
     axes.set_ylabel("records that succeeded, %")
     _tidy(axes)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=5, frameon=False, fontsize=9)
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda place: not labels[place].startswith(("day", "its")))
+    axes.legend(
+        [handles[place] for place in order], [labels[place] for place in order],
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=9, borderaxespad=0.2,
+        handlelength=1.8, columnspacing=1.6,
+    )  # fmt: skip
 
 
 def _draw_volume(axes: Any, trend: pd.DataFrame) -> None:
-    from matplotlib import dates
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.dates import DateFormatter
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     days = pd.to_datetime(trend["day"]).to_numpy()
     for final, style in _BARS.items():
         chosen = trend["is_final"].to_numpy(bool) == final
-        axes.bar(days[chosen], trend["processed"][chosen], width=0.8, linewidth=0.8, edgecolor=GREY, **style)
-    axes.set_ylim(bottom=0)
+        axes.bar(days[chosen], trend["processed"][chosen], width=BAR_WIDTH, linewidth=0.8, edgecolor=GREY, **style)
+    axes.set_ylim(0, max(1.0, trend["processed"].max() * 1.05))
     axes.set_ylabel("records")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))  # there is no half a record
     axes.yaxis.set_major_formatter(EngFormatter(sep=""))
     half = np.timedelta64(12, "h")
     axes.set_xlim(days[0] - half, days[-1] + half)
-    locator = dates.AutoDateLocator(minticks=4, maxticks=10)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%Y-%m-%d"))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(_day_locator(len(days)))
+    axes.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))  # type: ignore[no-untyped-call]
     _tidy(axes)
+
+
+def _day_locator(count: int) -> Any:
+    """Return where dates are written over that many days: at most nine or so, of a day each, or Mondays, or the first."""
+    from matplotlib.dates import MO, AutoDateLocator, DayLocator, MonthLocator, WeekdayLocator
+
+    if count <= 14:
+        return DayLocator(interval=1 + count // 8)  # type: ignore[no-untyped-call]
+    if count <= 140:
+        return WeekdayLocator(byweekday=MO, interval=1 + count // 63)  # type: ignore[no-untyped-call]
+    for months in (1, 2, 3, 6):
+        if count <= months * 280:
+            return MonthLocator(bymonth=range(1, 13, months))  # type: ignore[no-untyped-call]
+    return AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]
 
 
 _BARS: Mapping[bool, dict[str, Any]] = {True: {"color": GREY}, False: {"color": "white"}}

@@ -155,9 +155,11 @@ def _routes(policy: Policy) -> Iterator[Finding]:
 def _source(policy: Policy, *, find: FindConnection, now: datetime) -> Iterator[Finding]:
     from include.warehouse.grants import server_time, writable_tables
     from include.warehouse.source_reader import SourceReader
-    from include.warehouse.source_session import open_session
+    from include.warehouse.source_session import SourceInForce, open_session
 
-    bounded = replace(policy.source, statement_timeout=min(policy.source.statement_timeout, STATEMENT_TIMEOUT))
+    bounded = SourceInForce.of(policy.source)
+    if bounded.statement_timeout > STATEMENT_TIMEOUT:
+        bounded = replace(bounded, statement_timeout=STATEMENT_TIMEOUT, timeout_key=None)
     connection = find(policy.source.connection)
     conninfo = connection.postgres_conninfo(application_name="servicetitan_monitor doctor")
     with open_session(conninfo, bounded) as session:
@@ -199,8 +201,9 @@ def _limits(shape: SourceShape, policy: SourcePolicy) -> Iterator[Finding]:
     if shape.search == "scan":
         yield warned(
             "source.index",
-            f"{table} has no key or index that rises with time: every read scans the table",
-            fix="ask the application's team for an index on completed_at",
+            f"{table} has no key or index that rises with time: every read scans the table twice, and a backfill does "
+            "for each chunk of days (quality --dry-run tells how often)",
+            fix="ask the application's team for an index on started_at (docs/deployment.md)",
         )
     if shape.presence is None:
         yield warned(
@@ -237,7 +240,7 @@ def _newest_start(reader: SourceReader, *, now: datetime) -> datetime | None:
 
 
 def _storage(policy: Policy, *, find: FindConnection, now: datetime) -> Iterator[Finding]:
-    from include.warehouse.grants import rights_missing, server_time
+    from include.warehouse.grants import lacking_in_storage, server_time
     from include.warehouse.migration import HEAD_REVISION, require_current
     from include.warehouse.monitoring_session import SCHEMA, connect
 
@@ -251,15 +254,15 @@ def _storage(policy: Policy, *, find: FindConnection, now: datetime) -> Iterator
             yield _told("storage.schema", error)
             return
         yield passed("storage.schema", f"{SCHEMA} is at revision {HEAD_REVISION}")
-        missing = rights_missing(session, schema=SCHEMA)
-        if missing:
+        lacking = lacking_in_storage(session)
+        if lacking.rights:
             yield failed(
                 "storage.grants",
-                f"the user of {connection.conn_id} lacks {', '.join(missing)}",
-                fix=f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} to it",
+                f"the user of {connection.conn_id} lacks {', '.join(lacking.rights)}",
+                fix=f"have the owner of the schema, or of the database, run: {'; '.join(lacking.grants)}",
             )
         else:
-            yield passed("storage.grants", "may read and write all of our tables")
+            yield passed("storage.grants", "may read and write all of our tables, and make temporary ones")
 
 
 def _slack(policy: Policy, failure_channel: str | None, *, find: FindConnection) -> Iterator[Finding]:

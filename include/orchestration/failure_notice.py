@@ -1,7 +1,8 @@
 """
 When the monitor itself fails: one notice per outage, to the one channel that the environment names.
 
-The last task of the DAG sends it, not a callback: a callback is lost when a worker is killed, a task is not.
+The last task of the DAG sends it, not a callback: a callback is lost when a worker is killed, a task is not. What fails
+is a `Duty`, and each has an outage of its own.
 """
 
 from __future__ import annotations
@@ -9,33 +10,44 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.orchestration.airflow_errors import REFUSED
 from include.orchestration.check_tasks import facts_of
+from include.orchestration.duties import (
+    DAILY_QUALITY,
+    EVALUATE,
+    EVALUATION,
+    LATE_PASS,
+    RETENTION,
+    Duty,
+    Outcome,
+    after_success,
+    is_news,
+    outcome_of,
+)
 from include.sync_health.routing import CHANNEL_KINDS, address_of, kind_of
+
+if TYPE_CHECKING:
+    from include.sync_health.messages import Message
 
 log = logging.getLogger("servicetitan.failure_notice")
 
 FAILED_STATES = frozenset({"failed", "upstream_failed"})
-EVALUATE = "evaluate"
 SENDING = ("due_", "drain_")
-
-OUTAGE_VARIABLE = "servicetitan_monitor_outage"
-"""The Airflow Variable of an outage that was told and lasts, as JSON: each DAG that told with its run; null for a DAG that
-has evaluated since, so that its next failure is another outage."""
 
 
 def conclude_run(context: Any) -> None:
     """
-    Fail the run when it could not see or could not send, after telling what nobody else tells.
+    Fail the run when it could not see, could not send or left a task undone, after telling what nobody else tells.
 
     A failed ``evaluate`` means that no alert can be raised: the failure channel hears of it once per outage, which an
-    Airflow Variable remembers until an evaluation succeeds. A backfill and a user's wrong Param are nobody's outage. A
-    source that could not be seen has an alert of its own, and a drain that failed leaves its messages due: those only
-    fail the run.
+    Airflow Variable remembers until an evaluation succeeds. Of a daily quality table that is not brought up to date it
+    hears in the same way, and independently. A backfill and a user's wrong Param are nobody's outage. A source that
+    could not be seen has an alert of its own, and a drain that failed leaves its messages due: those only fail the run.
 
     Raises:
         AirflowFailException: always, when something of the above holds.
@@ -47,19 +59,33 @@ def conclude_run(context: Any) -> None:
     evaluate_state = states.get(EVALUATE)
     is_backfill = facts_of(context).is_backfill
     if evaluate_state != "success":
+        # What comes after it is upstream_failed: of that this run says nothing. A wrong Param gets no further either.
         refused = bool(ti.xcom_pull(task_ids=EVALUATE, key=REFUSED))
         if not is_backfill and not refused:
-            _tell_once(context, state=str(evaluate_state))
+            _tell_once(context, {EVALUATION: [EVALUATE]}, state=str(evaluate_state))
         raise AirflowFailException(f"the evaluation ended as {evaluate_state}: see the log of the task {EVALUATE}")
     if not is_backfill:
-        _note_success(ti.dag_id)
-    blind = (ti.xcom_pull(task_ids=EVALUATE) or {}).get("blind")
+        _note_success(EVALUATION, dag_id=ti.dag_id)
+    judged = ti.xcom_pull(task_ids=EVALUATE) or {}
+    _follow(context, [DAILY_QUALITY], states=states, is_backfill=is_backfill, judged=judged)
+    blind = judged.get("blind")
     if blind:
         raise AirflowFailException(f"the source could not be seen, or not all of it ({blind}): see the task {EVALUATE}")
     failed = sorted(name for name, state in states.items() if state in FAILED_STATES)
     if failed:
         stays = "; what had to be sent stays due" if any(name.startswith(SENDING) for name in failed) else ""
         raise AirflowFailException(f"failed: {', '.join(failed)}: see their logs{stays}")
+
+
+def tell_of_housekeeping(context: Any) -> None:
+    """
+    Tell the failure channel, once per outage, when the retention or the late pass failed; both at once in one notice.
+
+    It fails nothing: `housekeeping.conclude_run` does.
+    """
+    ti = context["ti"]
+    states = _states(ti, dag_id=ti.dag_id, run_id=context["dag_run"].run_id)
+    _follow(context, [RETENTION, LATE_PASS], states=states, is_backfill=facts_of(context).is_backfill)
 
 
 def failure_channel() -> str | None:
@@ -81,46 +107,53 @@ def _states(ti: Any, *, dag_id: str, run_id: str) -> Mapping[str, str]:
     return {name: str(getattr(state, "value", state)) for name, state in found.items() if name != ti.task_id}
 
 
-def _tell_once(context: Any, *, state: str) -> None:
-    """
-    Tell the failure channel unless this outage was told already; an outage counts as told only when it was.
+def _follow(
+    context: Any,
+    duties: Iterable[Duty],
+    *,
+    states: Mapping[str, str],
+    is_backfill: bool,
+    judged: Mapping[str, Any] | None = None,
+) -> None:
+    """End the outages of duties that were done, and tell of those that failed."""
+    failed: dict[Duty, Sequence[str]] = {}
+    for duty in duties:
+        outcome = outcome_of(duty, states=states, is_backfill=is_backfill, judged=judged)
+        if outcome is Outcome.DONE:
+            _note_success(duty, dag_id=context["ti"].dag_id)
+        elif outcome is Outcome.FAILED:
+            failed[duty] = [task for task in duty.tasks if states.get(task) == "failed"]
+    _tell_once(context, failed)
 
-    Several DAGs fail by one cause, mostly (our database, the policy file): while the failure of one lasts, that of
-    another is not told. It is, at its next failure, should it outlive the first; and a DAG that has evaluated in between
-    fails by another cause.
-    """
+
+def _tell_once(context: Any, failed: Mapping[Duty, Sequence[str]], *, state: str | None = None) -> None:
+    """Tell the failure channel of duties whose outage was not told yet; one counts as told only when it was."""
+    dag_id, run_id = context["ti"].dag_id, context["dag_run"].run_id
+    news: dict[Duty, Sequence[str]] = {}
+    for duty, tasks in failed.items():
+        outage = _outage(duty)
+        if is_news(outage, dag_id=dag_id):
+            news[duty] = tasks
+        else:
+            log.warning("%s failed; %s was told of this outage: %s", duty.name, failure_channel(), dict(outage))
+    if news and _tell(context, news, state=state):
+        for duty in news:
+            _remember(duty, {**_outage(duty), dag_id: run_id})
+
+
+def _note_success(duty: Duty, *, dag_id: str) -> None:
+    """Remember that this DAG does its duty again."""
+    before = _outage(duty)
+    after = after_success(before, dag_id=dag_id) if before else before
+    if after != before:
+        _remember(duty, after)
+
+
+def _outage(duty: Duty) -> Mapping[str, str | None]:
+    """Return the outage that lasts, as the duty's Variable has it; empty when there is none."""
     from airflow.sdk import Variable
 
-    dag_id, outage = context["ti"].dag_id, _outage()
-    if outage and outage.get(dag_id, "") is not None:
-        log.warning("the evaluation failed; %s was told of this outage: %s", failure_channel(), dict(outage))
-    elif _tell(context, state=state):
-        Variable.set(
-            OUTAGE_VARIABLE,
-            json.dumps({**outage, dag_id: context["dag_run"].run_id}),
-            description="told of the monitor's own failure",
-        )
-
-
-def _note_success(dag_id: str) -> None:
-    """Remember that this DAG evaluates; the outage is over once every DAG that told of it does."""
-    from airflow.sdk import Variable
-
-    before = _outage()
-    if not before:
-        return
-    outage = {**before, dag_id: None}
-    if not any(outage.values()):
-        Variable.delete(OUTAGE_VARIABLE)
-    elif outage != before:
-        Variable.set(OUTAGE_VARIABLE, json.dumps(outage), description="told of the monitor's own failure")
-
-
-def _outage() -> Mapping[str, str | None]:
-    """Return the outage that lasts, as `OUTAGE_VARIABLE` has it; empty when there is none."""
-    from airflow.sdk import Variable
-
-    stored = Variable.get(OUTAGE_VARIABLE, default=None)
+    stored = Variable.get(duty.outage, default=None)
     if not stored:
         return {}
     try:
@@ -130,58 +163,84 @@ def _outage() -> Mapping[str, str | None]:
     return {str(key): run and str(run) for key, run in told.items()} if isinstance(told, dict) else {}
 
 
-def _tell(context: Any, *, state: str) -> bool:
+def _remember(duty: Duty, outage: Mapping[str, str | None]) -> None:
+    from airflow.sdk import Variable
+
+    if outage:
+        Variable.set(duty.outage, json.dumps(outage), description=f"told that {duty.name} of the monitor failed")
+    else:
+        Variable.delete(duty.outage)
+
+
+def _tell(context: Any, failed: Mapping[Duty, Sequence[str]], *, state: str | None) -> bool:
     from include.orchestration.delivery import send_safely
     from include.orchestration.operators import EmailDrainOperator, SlackDrainOperator
     from include.sync_health.errors import DeliveryError
 
-    channel = failure_channel()
+    channel, what = failure_channel(), " and ".join(duty.name for duty in failed)
     if channel is None:
-        log.error("the evaluation failed and no failure channel is configured: nobody is told")
+        log.error("%s failed and no failure channel is configured: nobody is told", what)
         return False
-    dag_run = context["dag_run"]
-    message = failure_message(dag_id=context["ti"].dag_id, run_id=dag_run.run_id, state=state, now=datetime.now(UTC))
+    dag_id, run_id = context["ti"].dag_id, context["dag_run"].run_id
+    message = failure_message(failed, dag_id=dag_id, run_id=run_id, state=state, now=datetime.now(UTC))
     operator: Any
     if kind_of(channel) == "slack":
         operator = SlackDrainOperator(task_id="failure_notice", channel=address_of(channel))
     else:
         operator = EmailDrainOperator(task_id="failure_notice", to=address_of(channel))
     try:
-        send_safely(operator.sender(), message, delivery_key=f"failure|{dag_run.run_id}")
+        # Runs of two DAGs may have one id.
+        send_safely(operator.sender(), message, delivery_key=f"failure|{dag_id}|{run_id}")
     except DeliveryError as error:
-        log.error("the evaluation failed, and %s could not be told: %s", channel, error)
+        log.error("%s failed, and %s could not be told: %s", what, channel, error)
         return False
-    log.info("told %s that the evaluation failed", channel)
+    log.info("told %s that %s failed", channel, what)
     return True
 
 
-def failure_message(*, dag_id: str, run_id: str, state: str, now: datetime) -> Any:
-    """Return the notice as a `Message`: an alert that no database knows of."""
+def failure_message(
+    failed: Mapping[Duty, Sequence[str]], *, dag_id: str, run_id: str, state: str | None = None, now: datetime
+) -> Message:
+    """
+    Return the notice as a `Message`: an alert that no database knows of.
+
+    Args:
+        failed: the duties that were not done, at least one, each with its tasks that failed; title, severity and advice
+            are those of the first.
+        dag_id, run_id: of the run.
+        state: how the task ended, where that need not be ``failed``.
+        now: the wall clock; aware.
+    """
     from include.sync_health.alerts import Alert, AlertState, NotifyReason
     from include.sync_health.messages import message_for
     from include.sync_health.observations import episode_of, fingerprint_of
-    from include.sync_health.verdicts import Severity
 
-    identity = {"check": dag_id, "cause": "task_failed"}
+    first, cause = next(iter(failed)), ", ".join(duty.cause for duty in failed)
+    tasks = [task for names in failed.values() for task in names]
+    undone = " and ".join(duty.undone for duty in failed) + (f" ({state})" if state else "")
+    affects = "; ".join(dict.fromkeys(clause for duty in failed for clause in duty.affects))
+    logs = f"the log of the task {tasks[0]}" if len(tasks) == 1 else "the logs of the failed tasks"
+    identity = {"check": dag_id, "cause": cause}
     fingerprint = fingerprint_of("monitor_health", identity)
     alert = Alert(
         fingerprint=fingerprint,
         rule="monitor_health",
         identity=identity,
         state=AlertState.FIRING,
-        severity=Severity.HIGH,
-        peak_severity=Severity.HIGH,
+        severity=first.severity,
+        peak_severity=first.severity,
         state_since=now,
         last_as_of=now,
         last_breach_at=now,
         opened_at=now,
         episode_id=episode_of(fingerprint, now),
-        title="ServiceTitan Monitor Cannot See",
+        title=first.title,
         message=(
-            f"{dag_id}: the check itself failed ({state}) in run {run_id}; no alert is raised until it runs again. "
-            "Run `python -m include.cli doctor` and look at the log of the task evaluate."
+            f"{dag_id}: {undone} in run {run_id}; {affects}. Run `python -m include.cli doctor` and look at {logs}."
         ),
-        reason="the task evaluate failed; this notice is sent once per outage",
-        metadata={"check": dag_id, "cause": "task_failed", "since": now.isoformat()},
+        reason=f"failed: {', '.join(tasks)}; this notice is sent once per outage",
+        metadata={"check": dag_id, "cause": cause, "since": now.isoformat()},
+        evidence={"failed_tasks": ", ".join(tasks)} if len(tasks) > 1 else {},
     )
-    return message_for([alert], reason=NotifyReason.FIRST, as_of=now, now=now)
+    message = message_for([alert], reason=NotifyReason.FIRST, as_of=now, now=now)
+    return message if first.advice is None else replace(message, advice=first.advice)

@@ -38,7 +38,7 @@ class History:
 
     Args:
         source_conninfo, monitoring_conninfo: of the Hub Plus database, or its replica, and of ours.
-        policy: in force; its ``source`` has the connection and the time-out of ``backfill``.
+        policy: in force; its ``source`` has the connection and the time-out of ``backfill``; errors name these keys.
         as_of: the present moment, by whose day days are final; aware.
     """
 
@@ -78,20 +78,24 @@ def open_history(*, now: datetime) -> History:
     from include.orchestration.settings import policy_in_force, postgres_conninfo
     from include.warehouse.migration import require_current
     from include.warehouse.monitoring_session import connect
+    from include.warehouse.source_session import SourceInForce
 
     policy = policy_in_force().loaded.policy
     storage = postgres_conninfo(storage_connection())
     with connect(storage) as conn:
         require_current(conn)
     require_trusted_times(storage)
-    connection = policy.backfill.connection or policy.source.connection
+    source = SourceInForce.of(
+        policy.source,
+        statement_timeout=policy.backfill.statement_timeout,
+        timeout_key="backfill.statement_timeout",
+    )
+    if policy.backfill.connection:
+        source = replace(source, connection=policy.backfill.connection, connection_key="backfill.connection")
     return History(
-        source_conninfo=postgres_conninfo(connection),
+        source_conninfo=postgres_conninfo(source.connection),
         monitoring_conninfo=storage,
-        policy=replace(
-            policy,
-            source=replace(policy.source, connection=connection, statement_timeout=policy.backfill.statement_timeout),
-        ),
+        policy=replace(policy, source=source),
         as_of=now,
     )
 

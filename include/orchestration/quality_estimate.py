@@ -19,8 +19,9 @@ WORDS = {
     "rows_to_write": "to write",
     "rows_stored": "stored",
     "days_final": "final",
+    "log_scans": "scans",
 }
-"""The columns of the table that people read; numbers of rows to read and write are about."""
+"""The columns of the table that people read; numbers of rows and of scans are about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class MonthEstimate:
         rows_to_write: about so many rows of ``quality_daily``, if all of them changed; None: not asked for.
         rows_stored: of ``quality_daily``, of these days already.
         days_final: of these days, stored and final already.
+        log_scans: about so often the whole sync log is gone through; 0 where a key or an index finds the days.
     """
 
     month: str
@@ -45,6 +47,7 @@ class MonthEstimate:
     rows_to_write: int | None
     rows_stored: int
     days_final: int
+    log_scans: int
 
 
 def estimate_months(
@@ -65,19 +68,20 @@ def estimate_months(
     from include.sync_health.daily_quality import day_bounds
     from include.warehouse.monitoring_session import connect
     from include.warehouse.quality_history import computed_days
-    from include.warehouse.source_estimate import SourceEstimator
+    from include.warehouse.source_estimate import keys_in, scans_of
+    from include.warehouse.source_reader import SourceReader
 
     if not months:
         return []
-    zone, as_of = history.policy.reporting_timezone, history.as_of
+    policy, as_of = history.policy, history.as_of
     with connect(history.monitoring_conninfo) as conn:
         of_days = [days for days in months.values() if days]
         ledger = computed_days(conn, first=min(d[0] for d in of_days), last=max(d[-1] for d in of_days))
     estimates = []
-    with SourceEstimator.connect(history.source_conninfo, history.policy.source) as source:
+    with SourceReader.connect(history.source_conninfo, policy.source) as source:
         oldest = source.oldest_start()
         for month, days in months.items():
-            bounds = {day: day_bounds(day, timezone=zone) for day in days}
+            bounds = {day: day_bounds(day, timezone=policy.reporting_timezone) for day in days}
             refused = [day for day in days if oldest is None or bounds[day][1] <= oldest]
             there = [day for day in days if day not in set(refused)]
             rows = keys = 0
@@ -87,7 +91,10 @@ def estimate_months(
                 rows = rows * len(there) // ((there[-1] - there[0]).days + 1)
             if there and with_writes:
                 middle = there[len(there) // 2]
-                keys = source.keys_of(middle, bounds[middle], as_of=as_of)
+                chunks = source.stream_days(
+                    {middle: bounds[middle]}, slack=policy.source.id_slack, as_of=as_of, clock=lambda: as_of
+                )
+                keys = keys_in(chunks)
             known = ledger[ledger["day"].isin(days)]
             estimates.append(
                 MonthEstimate(
@@ -98,6 +105,12 @@ def estimate_months(
                     rows_to_write=keys * len(there) if with_writes else None,
                     rows_stored=int(known["rows"].sum()),
                     days_final=int(known["is_final"].sum()),
+                    log_scans=scans_of(
+                        days,
+                        rows_per_day=rows // max(1, len(there)),
+                        rows_per_read=policy.backfill.rows_per_read,
+                        shape=source.shape,
+                    ),
                 )
             )
     return estimates
@@ -114,11 +127,16 @@ def total_of(estimates: Sequence[MonthEstimate]) -> MonthEstimate:
         rows_to_write=sum(writes) if len(writes) == len(estimates) else None,
         rows_stored=sum(each.rows_stored for each in estimates),
         days_final=sum(each.days_final for each in estimates),
+        log_scans=sum(each.log_scans for each in estimates),
     )
 
 
 def lines_of(estimates: Sequence[MonthEstimate]) -> Iterator[str]:
-    """Yield a table for people, with a head and the total; one sentence when there is nothing to do."""
+    """
+    Yield a table for people, with a head and the total; one sentence when there is nothing to do.
+
+    Where the whole log is gone through, a last line says how often, and what helps.
+    """
     if not estimates:
         yield "nothing is missing: there is no day to compute"
         return
@@ -126,13 +144,22 @@ def lines_of(estimates: Sequence[MonthEstimate]) -> Iterator[str]:
     names.sort(key=list(WORDS).index)
     if all(each.rows_to_write is None for each in estimates):
         names.remove("rows_to_write")
+    total = total_of(estimates)
+    if not total.log_scans:
+        names.remove("log_scans")
     yield _line([WORDS[name] for name in names])
-    for each in (*estimates, total_of(estimates)):
+    for each in (*estimates, total):
         yield _line([_shown(name, getattr(each, name)) for name in names])
+    if total.log_scans:
+        yield (
+            f"note: the sync log has no key or index that rises with time, so each read scans all of it, twice: about "
+            f"{total.log_scans:,} scans; with an index on started_at there is none, with a larger "
+            "backfill.rows_per_read there are fewer (docs/deployment.md)"
+        )
 
 
 def _shown(name: str, value: object) -> str:
-    about = "~" if name in ("rows_to_read", "rows_to_write") and value else ""
+    about = "~" if name in ("rows_to_read", "rows_to_write", "log_scans") and value else ""
     return f"{about}{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -5,6 +5,12 @@ An embedded PostgreSQL with three databases, the simulated source, our schema, a
 over both, and a real Airflow that runs this project's DAGs. What it keeps lies under ``.demo/`` (or ``--state``), and a
 later start goes on from there. Nothing outlives it, however it ends.
 
+While it runs, the commands of ``include.cli`` find its databases, Slack and mail in any shell that has read
+``.demo/live/connections.sh``, such as for the trend of the four months that the simulated Hub Plus has behind it:
+
+    . .demo/live/connections.sh
+    .venv/bin/python -m include.cli quality --plot trend.png
+
 ``--once`` runs each check twice through the real scheduler on a fresh state, prints what was sent and ends: the second
 runs must send nothing. ``--source DSN``, or ``DEMO_SOURCE`` in the environment, reads that database instead of the
 simulated one, and only reads it.
@@ -24,7 +30,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,8 +38,10 @@ import httpx
 import psycopg
 
 from include.simulation.airflow_settings import ConnectionSetting, read_airflow_settings
+from include.simulation.demo_quality import compute_history
+from include.simulation.demo_shell import write_connections
 from include.simulation.demo_source import postgres_connection, require_dsn, require_reachable
-from include.simulation.demo_state import choose_state_dir, claim
+from include.simulation.demo_state import BEGAN, SHELL, choose_state_dir, claim
 from include.simulation.inbox import Inbox
 from include.simulation.inbox_store import InboxStore
 from include.simulation.local_airflow import PROJECT_ROOT, LocalAirflow, LocalAirflowError
@@ -47,9 +55,10 @@ from include.warehouse.migration import upgrade
 
 CHECK_DAGS = ("servicetitan_sync_failures", "servicetitan_credential_health", "servicetitan_data_quality")
 DATABASES = ("airflow", "hub_plus", "monitoring")
-STEPS = 6
+STEPS = 7
 CHECK_EVERY_SECONDS = 60  # the DAG's own schedule is 15 minutes: too long for somebody who watches
 SLOW_EVERY = 3  # of these rounds, the one in which the 6-hour checks run too
+MOMENT = timedelta(seconds=30)  # shorter than Airflow takes to start, and than until anything happens in the script
 AIRFLOW_PORT, INBOX_PORT = 8080, 8025  # taken when free
 
 ONCE_HELP = "on a fresh state, run every check twice, print what was sent, and end; the second time shows that nothing is sent again"
@@ -111,18 +120,25 @@ class Demo:
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
-    def run_check(self, dag_id: str) -> None:
+    def run_check(self, dag_id: str, *, as_of: datetime | None = None) -> None:
         """
-        Run one of `CHECK_DAGS` once, as a run by hand whose window ends now.
+        Run one of `CHECK_DAGS` once, as a run by hand whose window ends at ``as_of`` (aware; None: now).
 
         Raises:
             DemoError: the run failed; names the tasks that did.
         """
-        run_id = self.airflow.trigger(dag_id)
+        run_id = self.airflow.trigger(dag_id, conf={"window_end": as_of.isoformat()} if as_of else None)
         if self.airflow.wait_for_run(dag_id, run_id, timeout=300) == "failed":
             failed = [task for task in self.airflow.task_instances(dag_id, run_id) if task["state"] == "failed"]
             reasons = [f"{task['task_id']}: {self._last_error(dag_id, run_id, task)}" for task in failed]
             raise DemoError("\n  ".join([f"{dag_id} {run_id} failed", *(reasons or ["no task says why"])]))
+
+    @property
+    def began(self) -> datetime | None:
+        """When the history of the simulated Hub Plus ended; None of a source given."""
+        if self.source is not None:
+            return None
+        return datetime.fromisoformat((self.state_dir / BEGAN).read_text(encoding="ascii"))
 
     def let_the_world_go_on(self) -> None:
         """From here on, syncs of the simulated Hub Plus start and end; with a source given, nothing."""
@@ -164,7 +180,7 @@ class Demo:
             self.world = RunningWorld(
                 postgres,
                 dbname="hub_plus",
-                since_file=self.state_dir / "since",
+                since_file=self.state_dir / BEGAN,
                 tell=lambda line: print(printable(line), flush=True),
             )
             self.world.prepare()
@@ -175,15 +191,34 @@ class Demo:
         self.tell("migrating the schema monitoring")
         upgrade(postgres.dsn("monitoring"))
 
+        self.tell("computing the daily quality of its months of history")
+        if began := self.began:
+            compute_history(
+                postgres.dsn("hub_plus"),
+                postgres.dsn("monitoring"),
+                since=began,
+                now=datetime.now(UTC),
+                tell=_tell_detail,
+            )
+        else:
+            _tell_detail("left out: of your own database, quality --from does it")
+
         self.tell("starting the inbox: a Slack and a mail server")
         self._start_inbox()
 
         self.tell("starting Airflow (half a minute or so)")
         settings = read_airflow_settings(PROJECT_ROOT / "airflow_settings.yaml")
+        connections = self._connections(settings.connections, postgres)
+        self._stack.callback((self.state_dir / SHELL).unlink, missing_ok=True)
+        # What somebody gave to connect with stays where they keep it.
+        write_connections(
+            self.state_dir / SHELL,
+            [each for each in connections if self.source is None or each.conn_id != "hub_plus_db"],
+        )
         self.airflow = LocalAirflow(
             self.state_dir / "airflow",
             metadata_dsn=postgres.dsn("airflow"),
-            connections=self._connections(settings.connections, postgres),
+            connections=connections,
             pools=settings.pools,
             environment={f"AIRFLOW_VAR_{name.upper()}": value for name, value in settings.variables.items()},
             preferred_port=AIRFLOW_PORT,
@@ -253,19 +288,23 @@ def run_once(demo: Demo) -> None:
     """
     Run every check twice and print what was sent the first time.
 
+    The simulated world stands still at the end of its history, and is judged as of then and a moment later: however long
+    the start took, no time of the script goes by in between.
+
     Raises:
         DemoError: a run failed, the simulated failures were told to nobody, or the second runs sent something.
     """
     demo.tell("running every check twice")
+    began = demo.began
     for dag_id in CHECK_DAGS:
-        demo.run_check(dag_id)
+        demo.run_check(dag_id, as_of=began)
     sent = demo.sent()
     for message in sent:
         print(message, flush=True)
     if demo.source is None and {message.kind for message in sent} != {"Slack", "mail"}:
         raise DemoError(f"the simulated failures were not told to both Slack and mail: {len(sent)} messages arrived")
     for dag_id in CHECK_DAGS:
-        demo.run_check(dag_id)
+        demo.run_check(dag_id, as_of=began and began + MOMENT)
     if more := demo.sent()[len(sent) :]:
         raise DemoError(f"the second runs sent {len(more)} more, first {more[0]}")
     print(f"{len(sent)} messages sent; the second runs sent nothing.", flush=True)
@@ -278,7 +317,9 @@ def run_until_stopped(demo: Demo, *, every: float) -> None:
     print(
         f"\n  Airflow  {demo.airflow.url}\n           admin / {passwords['admin']}"
         f"\n           viewer / {passwords['viewer']} (may only look)"
-        f"\n  Inbox    {demo.inbox.url}   what Slack and mail received\n",
+        f"\n  Inbox    {demo.inbox.url}   what Slack and mail received"
+        f"\n  Shell    . {demo.state_dir / SHELL}"
+        f"\n           .venv/bin/python -m include.cli quality --plot trend.png   the quality of its months of history\n",
         flush=True,
     )
     demo.let_the_world_go_on()

@@ -1,6 +1,6 @@
 """
 What the demo shows: a week of history with faults that stand at its end, and from then on faults that open and close
-within minutes.
+within minutes. (The months before that week are for the daily quality alone: `include.simulation.demo_history`.)
 
 Standing when one begins to look: a credential that failed three times in the last hour, one with hostile names and
 texts, a daily sync whose invoices have failed for five days, a run that has been hanging for 90 minutes; and one whose
@@ -31,9 +31,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from include.simulation.generated_timeline import Generated, WorldPlan, generate
+from include.simulation.demo_history import PAST_DAYS, past_runs, with_past
+from include.simulation.generated_timeline import SEASONING, Generated, WorldPlan, generate
 from include.simulation.generated_world import GeneratedWorld
-from include.simulation.messy_rows import HOSTILE_ERROR
+from include.simulation.messy_rows import HOSTILE_ERROR, PlannedRun
 from include.simulation.planted_faults import Fault, PlantedFault
 from include.simulation.world_plan import (
     ALWAYS_BUSY,
@@ -123,10 +124,12 @@ class DemoWorld:
     Args:
         dsn: the tables of `create_source`, empty or written by an earlier one of the same arguments.
         since, options: as `demo_plan` takes them.
+        past_days: how many days of the past lie before its week.
     """
 
-    def __init__(self, dsn: str, *, since: datetime, **options: float | int | str) -> None:
+    def __init__(self, dsn: str, *, since: datetime, past_days: int = PAST_DAYS, **options: float | int | str) -> None:
         self._dsn, self._since, self._options = dsn, since.astimezone(UTC).replace(microsecond=0), options
+        self._past_days, self._past = past_days, list[PlannedRun]()
         self._writer = self._made(since)
 
     def __enter__(self) -> Self:
@@ -163,7 +166,12 @@ class DemoWorld:
     def _made(self, now: datetime) -> GeneratedWorld:
         until = now + AHEAD
         plan = demo_plan(self._since, until=until, **self._options)  # type: ignore[arg-type]
-        return GeneratedWorld(self._dsn, generate(plan, until=until))
+        generated = generate(plan, until=until)
+        if not self._past:  # the same however far one plans
+            self._past = past_runs(
+                generated.accounts, until=plan.begin - SEASONING, days=self._past_days, seed=plan.seed
+            )
+        return GeneratedWorld(self._dsn, with_past(generated, self._past))
 
 
 class _Script:

@@ -19,18 +19,27 @@ ROOTS_STATE = Path("/var/tmp/servicetitan-monitor-demo")  # noqa: S108  made by 
 LOCK = "demo.lock"
 """Held while a demo uses the state folder; it outlives `forget`, or two demos could hold two locks of one name."""
 
+BEGAN = "began"
+"""Remembers when the history of the simulated Hub Plus ended; "since" did, of one with a week of history only."""
+
+SHELL = "connections.sh"
+"""Exports the connections for a shell, as long as the demo runs."""
+
 OURS = frozenset(
     {
         LOCK,
+        BEGAN,
+        f"{BEGAN}.new",
+        SHELL,
         "airflow",
         "inbox.jsonl",
         "postgres",
         "postgres.lock",
         "postgres.log",
         "postgres.password",
-        "since",
+        "since",  # of earlier versions, as what follows
         "since.new",
-        "world",  # of earlier versions
+        "world",
         "world.new",
     }
 )

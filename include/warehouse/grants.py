@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import psycopg
+
+from include.warehouse.monitoring_session import SCHEMA, working_rights
 
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 NEEDED_IN_STORAGE = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -38,6 +41,11 @@ WHERE n.nspname = %(schema)s
 ORDER BY c.relname, p.privilege
 """
 
+_DATABASE = """
+SELECT quote_ident(current_user), quote_ident(current_database()),
+       has_database_privilege(current_database(), 'TEMPORARY')
+"""
+
 
 def writable_tables(conn: psycopg.Connection[Any], *, schema: str, tables: Sequence[str]) -> tuple[str, ...]:
     """
@@ -59,6 +67,39 @@ def rights_missing(conn: psycopg.Connection[Any], *, schema: str) -> tuple[str, 
     """
     found = conn.execute(_MISSING, {"schema": schema, "privileges": list(NEEDED_IN_STORAGE)})
     return tuple(f"{privilege} on {table}" for table, privilege in found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lacking:
+    """
+    What a role lacks to work with our schema; both are empty when it is nothing.
+
+    Args:
+        rights: such as ``INSERT on alert``; sorted by table, the database's last.
+        grants: the SQL that gives them, for the owner of the schema, or of the database, to run.
+    """
+
+    rights: tuple[str, ...]
+    grants: tuple[str, ...]
+
+
+def lacking_in_storage(conn: psycopg.Connection[Any]) -> Lacking:
+    """
+    Return what this role lacks in our schema and its database.
+
+    Days that are stored already are compared in temporary tables (`quality_merge`): everybody may make them, unless
+    that was revoked.
+
+    Raises:
+        psycopg.Error: the session is broken.
+    """
+    rights = list(rights_missing(conn, schema=SCHEMA))
+    role, database, may_make_temporary = conn.execute(_DATABASE).fetchone() or ("the role", "the database", True)
+    grants = [working_rights(role)] if rights else []
+    if not may_make_temporary:
+        rights.append(f"TEMPORARY on database {database}")
+        grants.append(f"GRANT TEMPORARY ON DATABASE {database} TO {role}")
+    return Lacking(rights=tuple(rights), grants=tuple(grants))
 
 
 def server_time(conn: psycopg.Connection[Any]) -> datetime:

@@ -76,15 +76,20 @@ _NEXT_CREDENTIALS = """
 # `held` is the state at the cutoff: its row holds until the next one, and everything later is kept. What the memory of
 # a credential (`include.warehouse.snapshots`) then still needs of older rows: the first row of the errors that last at the
 # cutoff, the calm row before it (without which they would seem to have lasted from the start), and the longest lifetime.
+# Days that are computed anew ask what a company was called on them: the first row and each change of the name stay.
 _SNAPSHOTS = """
     WITH old AS (
         SELECT credential_id, as_of, token_expires_at - as_of AS lifetime,
                connection_status = 'error' AND NOT is_deleted AS in_error,
                max(as_of) OVER mine AS held_at,
-               max(as_of) FILTER (WHERE connection_status IS DISTINCT FROM 'error' OR is_deleted) OVER mine AS calm_at
+               max(as_of) FILTER (WHERE connection_status IS DISTINCT FROM 'error' OR is_deleted) OVER mine AS calm_at,
+               lag(as_of) OVER past IS NULL
+               OR (company_id, company_name, environment)
+                  IS DISTINCT FROM
+                  (lag(company_id) OVER past, lag(company_name) OVER past, lag(environment) OVER past) AS is_named_anew
         FROM monitoring.credential_snapshot
         WHERE as_of <= %(before)s AND credential_id = ANY (%(ids)s)
-        WINDOW mine AS (PARTITION BY credential_id)
+        WINDOW mine AS (PARTITION BY credential_id), past AS (PARTITION BY credential_id ORDER BY as_of)
     ), longest AS (
         SELECT DISTINCT ON (credential_id) credential_id, as_of FROM old
         WHERE lifetime IS NOT NULL ORDER BY credential_id, lifetime DESC, as_of
@@ -96,6 +101,7 @@ _SNAPSHOTS = """
     USING old
     WHERE gone.credential_id = old.credential_id AND gone.as_of = old.as_of
       AND old.as_of < old.held_at
+      AND NOT old.is_named_anew
       AND old.as_of IS DISTINCT FROM old.calm_at
       AND NOT EXISTS (SELECT FROM longest WHERE (longest.credential_id, longest.as_of) = (old.credential_id, old.as_of))
       AND NOT EXISTS (
@@ -179,8 +185,10 @@ def delete_snapshots(conn: psycopg.Connection[Any], *, before: datetime) -> int:
     Delete credential snapshots that said nothing any more at an instant; return how many.
 
     Kept are, of each credential: the one that held at that instant and all later ones, so never less than its newest;
-    where the error that holds then began, and the calm before it; the longest lifetime of a token. The memory of a
-    credential at any later instant is the same as before. Errors are those of `delete_check_runs`.
+    where the error that holds then began, and the calm before it; the longest lifetime of a token; the first of all,
+    and each that changed the company or the environment. The memory of a credential at any later instant is the same as
+    before, and so are its names at any instant at all (`include.warehouse.snapshots`). Errors are those of
+    `delete_check_runs`.
     """
     return _by_credential(conn, _SNAPSHOTS, before=before)
 
@@ -192,8 +200,8 @@ def thin_token_detail(conn: psycopg.Connection[Any], *, before: datetime) -> int
 
     Thinned are those with less than 24 hours of the token left when seen that differ from the one before them in
     nothing but ``token_expires_at``. Never a credential's newest, nor that of its longest lifetime. What else a
-    credential's memory rests on differs in more than the token, or says the same as the row that stays. Errors are those
-    of `delete_check_runs`.
+    credential's memory and its names rest on differs in more than the token, or says the same as the row that stays.
+    Errors are those of `delete_check_runs`.
     """
     return _by_credential(conn, _THIN, before=before)
 

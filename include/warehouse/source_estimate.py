@@ -1,105 +1,80 @@
 """
-How much a read of some days would be, asked of the source without reading them: the dry run of a backfill.
+How much a read of some days would be, told without reading them: the dry run of a backfill.
 
 Rows are counted over the range of keys that the days lie in, which an index answers; what one day comes to is told by
-reading one.
+reading one (`keys_in`). Where there is no such index, what counts is how often the whole log is gone through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from types import TracebackType
-from typing import Self
 
 from psycopg import sql
 
-from include.sync_health.policy import SourcePolicy
+from include.warehouse.day_stream import DAYS_PER_READ, DaysRead, stretches
 from include.warehouse.run_search import Reading, RunSearch
-from include.warehouse.source_reader import SourceReader
-from include.warehouse.source_session import Session, open_session
-from include.warehouse.source_statements import SourceStatements
+from include.warehouse.source_schema import SourceShape
 
 _COLUMNS = {"id": "id", "completed_at": "completed_at"}
 """The column that a range is counted by, where the log is searched by it; otherwise ``started_at``."""
 
+SCANS_PER_READ = 2
+"""Of a log without key or index to search by: one finds the newest start, one the rows."""
 
-class SourceEstimator:
-    """One session on the source; use it as a context manager. Use `connect`."""
+SCANS_BEFORE = 1
+"""Of such a log, before the first read: it finds the oldest start."""
 
-    def __init__(self, session: Session, policy: SourcePolicy) -> None:
-        self._session = session
-        self._policy = policy
-        self._reader = SourceReader(session, policy)
-        shape = self._reader.shape
-        self._shape = shape
-        self._search = RunSearch(session, policy, shape=shape, statements=SourceStatements(shape, zone=policy.timezone))
 
-    @classmethod
-    def connect(cls, conninfo: str, policy: SourcePolicy) -> Self:
-        """
-        Connect and look the source up.
+def rows_between(start: datetime, end: datetime, *, as_of: datetime, shape: SourceShape, search: RunSearch) -> int:
+    """
+    Return about how many rows of the log belong to ``[start, end)``: those started in it.
 
-        Raises:
-            SourceError: as `SourceReader.connect` does.
-        """
-        session = open_session(conninfo, policy)
-        try:
-            return cls(session, policy)
-        except BaseException:
-            session.close()
-            raise
+    A sixteenth more, or a few hundred, since the ends of the range are not searched for exactly; exact where the log
+    is read by an index on a time.
 
-    def __enter__(self) -> Self:
-        return self
+    Args:
+        start, end: aware, start before end.
+        as_of: aware; the present moment.
+        shape, search: of the session.
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._session.close()
+    Raises:
+        SourceError: what `source_errors` maps.
+    """
+    reading = Reading(as_of)
+    column = _COLUMNS.get(shape.search, "started_at")
+    if column == "id":
+        low, high = search.range_of(reading, oldest=start, newest=end)
+    else:
+        low, high = (search.raw(column, at, towards="past") for at in (start, end))
+    statement = sql.SQL("SELECT count(*) FROM {table} WHERE {column} >= %(low)s AND {column} < %(high)s").format(
+        table=sql.Identifier(shape.schema, shape.runs.name), column=sql.Identifier(column)
+    )
+    ((rows,),) = search.fetch(reading, statement.as_bytes(), {"low": low, "high": high})
+    return int(rows)
 
-    def oldest_start(self) -> datetime | None:
-        """Return when the oldest runs still there started, as `SourceReader.oldest_start` does."""
-        return self._reader.oldest_start()
 
-    def rows_between(self, start: datetime, end: datetime, *, as_of: datetime) -> int:
-        """
-        Return about how many rows of the log belong to ``[start, end)``: those started in it.
+def keys_in(chunks: Iterable[DaysRead]) -> int:
+    """Return how many credentials' data types had a sync in each chunk: of a day, its rows of ``quality_daily``."""
+    return sum(chunk.runs.groupby(["credential_id", "data_type"], observed=True).ngroups for chunk in chunks)
 
-        A sixteenth more, or a few hundred, since the ends of the range are not searched for exactly; exact where the log
-        is read by an index on a time.
 
-        Args:
-            start, end: aware, start before end.
-            as_of: aware; the present moment.
+def scans_of(days: Sequence[date], *, rows_per_day: int, rows_per_read: int, shape: SourceShape) -> int:
+    """
+    Return how often the whole log is gone through to restate days; 0 where a key or an index finds them.
 
-        Raises:
-            SourceError: what `source_errors` maps.
-        """
-        search, reading = self._search, Reading(as_of)
-        column = _COLUMNS.get(self._shape.search, "started_at")
-        if column == "id":
-            low, high = search.range_of(reading, oldest=start, newest=end)
-        else:
-            low, high = (search.raw(column, at, towards="past") for at in (start, end))
-        statement = sql.SQL("SELECT count(*) FROM {table} WHERE {column} >= %(low)s AND {column} < %(high)s").format(
-            table=sql.Identifier(self._shape.schema, self._shape.runs.name), column=sql.Identifier(column)
-        )
-        ((rows,),) = search.fetch(reading, statement.as_bytes(), {"low": low, "high": high})
-        return int(rows)
+    As `SourceReader.stream_days` reads them, and about: days are taken to have equally many rows, and few details, many
+    of which make the reads smaller.
 
-    def keys_of(self, day: date, bounds: tuple[datetime, datetime], *, as_of: datetime) -> int:
-        """
-        Return how many credentials' data types had a sync on a day: the rows of ``quality_daily`` that it gives.
-
-        Args:
-            day: in the reporting time zone.
-            bounds: its instants ``[from, to)``; aware.
-            as_of: aware; the present moment.
-
-        Raises:
-            SourceError: as `SourceReader.stream_days` does.
-        """
-        days: Mapping[date, tuple[datetime, datetime]] = {day: bounds}
-        chunks = self._reader.stream_days(days, slack=self._policy.id_slack, as_of=as_of, clock=lambda: as_of)
-        return sum(chunk.runs.groupby(["credential_id", "data_type"], observed=True).ngroups for chunk in chunks)
+    Args:
+        days: sorted.
+        rows_per_day: 0 or more.
+        rows_per_read: as `SourceReader.stream_days` takes it.
+        shape: of the source.
+    """
+    if shape.search != "scan" or not days:
+        return 0
+    fitting = max(1, min(rows_per_read // max(1, rows_per_day), DAYS_PER_READ))
+    # The first read is of one day: nothing is known yet of how many rows a day has.
+    reads = sum(-(-len(stretch) // fitting) for stretch in stretches([day for day in days if day != days[0]])) + 1
+    return SCANS_BEFORE + SCANS_PER_READ * reads

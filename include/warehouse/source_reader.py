@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +19,7 @@ import pandas as pd
 
 from include.sync_health.errors import RequestError
 from include.sync_health.policy import SourcePolicy
-from include.warehouse import credential_reader
+from include.warehouse import credential_reader, source_estimate
 from include.warehouse.binary_arrays import raw_row
 from include.warehouse.day_stream import Bounds, DaysRead, DayStream
 from include.warehouse.run_rows import CLOCK_TOLERANCE, RunRows, moment
@@ -40,9 +39,9 @@ class RunsRead:
     What a read of runs returned.
 
     Args:
-        runs: `RUN_COLUMNS`, and `COUNT_COLUMNS` where they were asked for, by ``finished_at`` and then ``sync_id``, rows that are not finished last. ``status``,
-            ``completed_at`` and ``finished_at`` are as the source has them now: at an older ``as_of``, a run that
-            finished after it is among the open ones, and its ``finished_at`` is later than ``as_of``.
+        runs: `RUN_COLUMNS`, and `COUNT_COLUMNS` where they were asked for, by ``finished_at``, then ``sync_id``, rows
+            that are not finished last. ``status``, ``completed_at`` and ``finished_at`` are as the source has them
+            now: at an older ``as_of``, a run that finished after it is among the open ones, with a later end.
         rows_read: rows that left the database for it.
         ms: milliseconds it took, round trips included.
         newest_started_at: the newest plausible start in the whole table (the third newest of the newest rows, so
@@ -96,9 +95,7 @@ class SourceReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -271,10 +268,19 @@ class SourceReader:
         """
         # Plausible is what does not lie after the database's own now.
         reading = Reading(datetime(2000, 1, 1, tzinfo=UTC))
-        oldest: datetime | None = self._search.fetch(reading, self._statements.oldest, self._search.clock(reading))[0][
-            0
-        ]
+        ((oldest,),) = self._search.fetch(reading, self._statements.oldest, self._search.clock(reading))
         return None if oldest is None else oldest.astimezone(UTC)
+
+    def rows_between(self, start: datetime, end: datetime, *, as_of: datetime) -> int:
+        """
+        Return about how many rows of the log started in ``[start, end)``; see `source_estimate.rows_between`.
+
+        Raises:
+            RequestError: a naive time.
+            SourceError: as `read_runs` does.
+        """
+        _require_aware(start=start, end=end, as_of=as_of)
+        return source_estimate.rows_between(start, end, as_of=as_of, shape=self.shape, search=self._search)
 
     def _oldest_open(self, as_of: datetime) -> datetime:
         return as_of - self._policy.open_lookback

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from datetime import timedelta
+from typing import Any, Self
 
 import psycopg
 from psycopg import errors
@@ -39,6 +41,30 @@ UNKNOWN_NAMES = ("does not exist", "is not permitted to log in")
 Session = psycopg.Connection[TupleRow]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceInForce(SourcePolicy):
+    """
+    `source` with values from elsewhere, as a backfill has them: errors name the keys that they come from.
+
+    Args:
+        connection_key: the policy's key that names the connection.
+        timeout_key: the policy's key of the statement time-out; None where no key of the policy raises it.
+    """
+
+    connection_key: str = "source.connection"
+    timeout_key: str | None = "source.statement_timeout"
+
+    @classmethod
+    def of(cls, policy: SourcePolicy, **changes: Any) -> Self:
+        """Return a policy with some values, and the keys that they come from, in place of its own."""
+        return cls(**({each.name: getattr(policy, each.name) for each in fields(policy)} | changes))
+
+    @property
+    def named_connection(self) -> str:
+        """The connection and its key, as errors tell them."""
+        return f"connection {self.connection!r} ({self.connection_key})"
+
+
 def open_session(conninfo: str, policy: SourcePolicy) -> Session:
     """
     Connect to the source and return an autocommit session: every statement is its own short transaction.
@@ -55,7 +81,7 @@ def open_session(conninfo: str, policy: SourcePolicy) -> Session:
     except psycopg.ProgrammingError:
         # The parser's own text quotes the string, password and all.
         raise SourceError(
-            f"connection {policy.connection!r} is no valid PostgreSQL connection string; "
+            f"{SourceInForce.of(policy).named_connection} is no valid PostgreSQL connection string; "
             "use postgresql://user:password@host:5432/database",
             cause="unreachable",
         ) from None
@@ -68,7 +94,7 @@ def open_session(conninfo: str, policy: SourcePolicy) -> Session:
     try:
         session = psycopg.connect(make_conninfo(conninfo, **missing), autocommit=True)
     except psycopg.Error as error:
-        raise _connect_error(error, given, policy) from None
+        raise _connect_error(error, given, SourceInForce.of(policy)) from None
     settings = _session_settings(policy)
     try:
         with source_errors("preparing the session", policy):
@@ -105,15 +131,15 @@ def source_errors(doing: str, policy: SourcePolicy) -> Iterator[None]:
 
     Args:
         doing: what was being done, such as ``"reading runs"``; it opens the text.
-        policy: names the connection and the time limits.
+        policy: names the connection and the time limits; a `SourceInForce` also where they are set.
     """
     try:
         yield
     except psycopg.Error as error:
-        raise _statement_error(error, doing, policy) from None
+        raise _statement_error(error, doing, SourceInForce.of(policy)) from None
 
 
-def _connect_error(error: psycopg.Error, given: Mapping[str, object], policy: SourcePolicy) -> SourceError:
+def _connect_error(error: psycopg.Error, given: Mapping[str, object], policy: SourceInForce) -> SourceError:
     where = f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
     said = _one_line(error)
     if password := given.get("password"):
@@ -122,19 +148,20 @@ def _connect_error(error: psycopg.Error, given: Mapping[str, object], policy: So
     if any(phrase in lowered for phrase in REFUSED_LOGINS):
         return SourceError(
             f"the source {where} refused the login of {given.get('user', 'the default user')!r} ({said}); "
-            f"check user and password of connection {policy.connection!r}",
+            f"check user and password of {policy.named_connection}",
             cause="permission",
         )
     is_unknown = any(phrase in lowered for phrase in UNKNOWN_NAMES)
     return SourceError(
         f"the source {where} cannot be reached ({said}); "
-        + (f"check connection {policy.connection!r}" if is_unknown else "check that it runs and that we may reach it"),
+        + ("check " if is_unknown else "check that it runs and that we may reach it, and ")
+        + policy.named_connection,
         cause="unreachable",
         transient=not is_unknown,
     )
 
 
-def _statement_error(error: psycopg.Error, doing: str, policy: SourcePolicy) -> SourceError:
+def _statement_error(error: psycopg.Error, doing: str, policy: SourceInForce) -> SourceError:
     said = _one_line(error)
     seconds = policy.statement_timeout.total_seconds()
     match error:
@@ -146,9 +173,10 @@ def _statement_error(error: psycopg.Error, doing: str, policy: SourcePolicy) -> 
                 transient=True,
             )
         case errors.QueryCanceled():
+            raising = f", or raise {policy.timeout_key}" if policy.timeout_key else ""
             return SourceError(
                 f"{doing}: no answer within {seconds:g} s ({said}); "
-                "look at the load of the source, or raise source.statement_timeout",
+                f"look at the load of the source, {policy.named_connection}{raising}",
                 cause="timeout",
                 transient=True,
             )

@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from include.orchestration import diagnosis
 from include.orchestration.diagnosis import diagnose
 from include.orchestration.findings import Status
 from include.simulation.hub_plus import HubPlus
 from include.warehouse.migration import upgrade
+from include.warehouse.monitoring_session import working_rights
 from tests.commands.doctor_surroundings import READER, Surroundings, add_syncs, as_reader, doctor
 
 
@@ -108,6 +110,8 @@ def test_what_a_source_cannot_give_is_told(
 
     assert code == 0
     assert found["source.index"]["status"] == "warn"
+    assert "a backfill does for each chunk of days" in found["source.index"]["detail"]
+    assert "index on started_at" in found["source.index"]["fix"]
     assert found["source.completeness"]["status"] == "warn"
     assert "GRANT SELECT (updated_at)" in found["source.updated_at"]["fix"]
 
@@ -158,6 +162,39 @@ def test_a_source_that_may_not_be_read_names_the_grant(
     assert found["storage.grants"]["status"] == "pass"
 
 
+@pytest.mark.parametrize(
+    ("policy", "limit", "fix"),
+    [
+        pytest.param(
+            "1s", 60, "'hub_plus_db' (source.connection), or raise source.statement_timeout", id="the policy's"
+        ),
+        pytest.param("60s", 1, "'hub_plus_db' (source.connection)", id="its own, which no key raises"),
+    ],
+)
+def test_a_source_that_is_too_slow_is_told_by_the_limit_in_force(
+    place: Surroundings,
+    source: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    policy: str,
+    limit: int,
+    fix: str,
+) -> None:
+    """``doctor`` waits less long than a check: a person waits for the answer."""
+    monkeypatch.setattr(diagnosis, "STATEMENT_TIMEOUT", timedelta(seconds=limit))
+    place.policy(f"source: {{statement_timeout: {policy}}}")
+    with psycopg.connect(source) as conn:
+        conn.execute("ALTER TABLE servicetitan_sync_logs RENAME TO kept_logs")
+        conn.execute("CREATE VIEW servicetitan_sync_logs AS SELECT kept_logs.* FROM pg_sleep(5), kept_logs")
+        conn.execute(f"GRANT SELECT ON servicetitan_sync_logs TO {READER}")
+
+    code, found = doctor(capsys)
+
+    assert code == 2
+    assert "no answer within 1 s" in found["source.connection"]["detail"]
+    assert found["source.connection"]["fix"].endswith(fix)
+
+
 def test_a_storage_that_was_never_migrated_says_so(
     place: Surroundings, make_database: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,21 +208,53 @@ def test_a_storage_that_was_never_migrated_says_so(
     assert "include.cli migrate" in found["storage.schema"]["fix"]
 
 
-def test_a_storage_user_without_rights_is_told_which(
-    place: Surroundings, make_database: Callable[..., str], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("spoil", "lacks"),
+    [
+        pytest.param(
+            f"REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA monitoring FROM {READER}",
+            ("INSERT on alert", "UPDATE on quality_daily"),
+            id="one that may only read",
+        ),
+        pytest.param(
+            'REVOKE TEMPORARY ON DATABASE "{database}" FROM PUBLIC',
+            ("lacks TEMPORARY on database {database}",),
+            id="one that may make no temporary tables",
+        ),
+        pytest.param(
+            f"REVOKE DELETE ON monitoring.delivery FROM {READER}; "
+            'REVOKE TEMPORARY ON DATABASE "{database}" FROM PUBLIC',
+            ("DELETE on delivery, TEMPORARY on database {database}",),
+            id="both",
+        ),
+    ],
+)
+def test_a_storage_user_without_rights_is_told_which_and_mended_by_the_sql_that_is_named(
+    place: Surroundings,
+    make_database: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    spoil: str,
+    lacks: tuple[str, ...],
 ) -> None:
+    """Storing a day again needs temporary tables, which everybody may make, unless it was revoked."""
     storage = make_database("rights")
     upgrade(storage)
     with psycopg.connect(storage) as conn:
-        conn.execute(f"GRANT USAGE ON SCHEMA monitoring TO {READER}")
-        conn.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA monitoring TO {READER}")
+        database = conn.info.dbname
+        conn.execute(working_rights(READER).encode())
+        conn.execute(spoil.format(database=database).encode())
     place.connection("monitoring_db", as_reader(storage))
 
     code, found = doctor(capsys)
 
     assert code == 2
     assert found["storage.grants"]["status"] == "fail"
-    assert "INSERT on alert" in found["storage.grants"]["detail"]
+    assert [word for word in lacks if word.format(database=database) not in found["storage.grants"]["detail"]] == []
+    with psycopg.connect(storage) as conn:
+        conn.execute(found["storage.grants"]["fix"].partition("run: ")[2].encode())
+    code, found = doctor(capsys)
+    assert code == 0
+    assert found["storage.grants"]["status"] == "pass"
 
 
 def test_clocks_that_differ_are_warned_of(place: Surroundings) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from include.commands.trend_picture import title_of, trend_of
+from include.commands.trend_picture import figure_of, title_of, trend_of
 from include.sync_health.errors import RequestError
 from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
@@ -68,6 +70,56 @@ def test_several_keys_are_summed_and_not_averaged() -> None:
         day_row(DAY, processed=10, successful=0), day_row(DAY, credential="8", processed=990, successful=990)
     )
     assert trend_of(daily, first=DAY, last=DAY)["score"].tolist() == [99.0]
+
+
+def axes_of(*rows: dict[str, Any], days: int) -> tuple[Any, Any]:
+    """Return both axes of a figure over so many days, drawn."""
+    trend = trend_of(days_frame(*rows), first=DAY, last=DAY + timedelta(days=days - 1))
+    figure = figure_of(trend, title="x")
+    figure.canvas.draw()
+    upper, lower = figure.axes
+    return upper, lower
+
+
+def test_a_day_between_two_gaps_shows_its_score_and_its_interval() -> None:
+    upper, _ = axes_of(day_row(DAY, n=3, processed=200, successful=190), days=7)
+    (bar,) = [patch for patch in upper.patches if patch.get_height() > 0]
+    assert bar.get_x() + bar.get_width() / 2 == pytest.approx((DAY - date(1970, 1, 1)).days + 3)
+    assert bar.get_y() < 95 < bar.get_y() + bar.get_height()
+    assert upper.get_ylim()[0] < bar.get_y()
+
+
+def test_one_wide_interval_does_not_squeeze_the_others() -> None:
+    """A day of three records, whose interval reaches below 50 %, beside days of thousands."""
+    few = day_row(DAY, n=20, processed=3, successful=3)
+    upper, _ = axes_of(*(day_row(DAY, n=n, processed=5_000, successful=4_950) for n in range(20)), few, days=21)
+    assert 97 < upper.get_ylim()[0] < 99
+
+
+@pytest.mark.parametrize("days", [1, 2, 3, 8, 15, 40, 90, 141, 400, 900, 2_000])
+def test_dates_are_written_once_each_and_do_not_run_into_each_other(days: int) -> None:
+    _, lower = axes_of(day_row(DAY), days=days)
+    low, high = lower.get_xlim()
+    labels = [label for label in lower.get_xticklabels() if low <= label.get_position()[0] <= high]
+    texts = [label.get_text() for label in labels]
+    assert 1 <= len(texts) == len(set(texts))
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
+
+
+@pytest.mark.parametrize("processed", [0, 1, 3, 7, 250, 1_200_000])
+def test_the_volume_has_whole_numbers_of_records(processed: int) -> None:
+    _, lower = axes_of(day_row(DAY, processed=processed, successful=processed), days=3)
+    assert all(float(tick).is_integer() for tick in lower.get_yticks())
+    assert lower.get_ylim()[1] >= max(processed, 1)
+    assert len({label.get_text() for label in lower.get_yticklabels()}) == len(lower.get_yticks())
+
+
+def test_the_legend_names_each_thing_once_and_what_may_change_only_where_there_is_such_a_day() -> None:
+    final = [text.get_text() for text in axes_of(day_row(DAY), days=1)[0].get_legend().get_texts()]
+    open_too = axes_of(day_row(DAY, is_final=False), days=1)[0].get_legend().get_texts()
+    assert final == ["day", "its 95 % interval", "the 28 days up to it", "usual for its weekday (of 4 weeks)"]
+    assert "day that may still change" in [text.get_text() for text in open_too]
 
 
 @pytest.mark.parametrize("words", [[], ["--credential", "7"], ["--data-type", "invoices", "--from", "2026-03-10"]])

@@ -1,16 +1,17 @@
-"""The failure notice of several DAGs: the DAGs themselves, run in process, over real databases and a real mail server."""
+"""The failure notices of the DAGs, run in process over real databases and a real mail server."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from include.orchestration.failure_notice import OUTAGE_VARIABLE
+from include.orchestration.duties import DAILY_QUALITY, EVALUATION, LATE_PASS, RETENTION
 from tests.orchestration.monitored_world import MonitoredWorld, monitored_world
 
 pytestmark = pytest.mark.filterwarnings(
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.filterwarnings(
 DAGS = Path(__file__).parents[2] / "dags"
 ONCALL = "oncall@example.com"
 OFTEN, SELDOM = "servicetitan_sync_failures", "servicetitan_credential_health"
+QUALITY, HOUSEKEEPING = "servicetitan_data_quality", "servicetitan_housekeeping"
 
 
 @pytest.fixture
@@ -29,7 +31,8 @@ def world(
     """A healthy world of today, whose failures of its own go to one mail address; no outage is remembered."""
     from airflow.models.variable import Variable
 
-    Variable.delete(OUTAGE_VARIABLE)
+    for duty in (EVALUATION, DAILY_QUALITY, RETENTION, LATE_PASS):
+        Variable.delete(duty.outage)
     with monitored_world(make_database, monkeypatch, tmp_path) as made:
         monkeypatch.setenv("SERVICETITAN_MONITOR_FAILURE_CHANNEL", f"email:{ONCALL}")
         made.succeed(made.credential, at=datetime.now(UTC))
@@ -124,3 +127,196 @@ def test_a_wrong_param_is_nobodys_outage_and_does_not_end_one(world: MonitoredWo
     dags[OFTEN].test(run_conf={"credential": "999"})
     go_through(world, dags, [(OFTEN, "ill")])
     assert notices(world) == [OFTEN]
+
+
+STALE, BLIND, UNKEPT = "Daily Quality Not Updated", "Monitor Cannot See", "Housekeeping Failed"
+TITLES = (STALE, BLIND, UNKEPT)
+
+ENDS = {"evaluate": "success", "update_daily": "success"}, {"delete_alert_events": "success", "late_data": "success"}
+"""How tasks end in a run of the quality check, and of the housekeeping, while nothing is wrong."""
+
+TROUBLES: dict[str, tuple[dict[str, str], tuple[str, str] | None]] = {
+    "well": ({}, None),
+    "no schema": (
+        {
+            "evaluate": "failed",
+            "update_daily": "upstream_failed",
+            "delete_alert_events": "failed",
+            "late_data": "failed",
+        },
+        ("ALTER SCHEMA monitoring RENAME TO hidden", "ALTER SCHEMA hidden RENAME TO monitoring"),
+    ),
+    "no writing": (
+        {"update_daily": "failed", "late_data": "failed"},
+        (
+            "ALTER TABLE monitoring.quality_daily ADD CONSTRAINT refused CHECK (false) NOT VALID",
+            "ALTER TABLE monitoring.quality_daily DROP CONSTRAINT refused",
+        ),
+    ),
+    "no deleting": (
+        {"delete_alert_events": "failed"},
+        (
+            "ALTER TABLE monitoring.alert_event RENAME TO hidden_event",
+            "ALTER TABLE monitoring.hidden_event RENAME TO alert_event",
+        ),
+    ),
+    "no source": (
+        {"update_daily": "failed", "late_data": "failed"},
+        (
+            "ALTER TABLE servicetitan_sync_logs RENAME COLUMN status TO state",
+            "ALTER TABLE servicetitan_sync_logs RENAME COLUMN state TO status",
+        ),
+    ),
+}
+"""What ends otherwise, and the statements that bring the trouble and take it away."""
+
+
+def run_in(world: MonitoredWorld, dags: dict[str, Any], dag_id: str, trouble: str, **options: Any) -> Any:
+    """Run a DAG in trouble, after syncs that give its days something new, and see how its tasks end."""
+    now = datetime.now(UTC)
+    last_window_end = now.replace(hour=now.hour // 6 * 6, minute=0, second=0, microsecond=0)
+    for at in (now, last_window_end - timedelta(hours=1)):
+        world.succeed(world.credential, at=at)
+    ends, statements = TROUBLES[trouble]
+    dsn = world.source_dsn if trouble == "no source" else world.monitoring_dsn
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        if statements:
+            conn.execute(statements[0])
+        try:
+            run = dags[dag_id].test(**options)
+        finally:
+            if statements:
+                conn.execute(statements[1])
+    usual = ENDS[dag_id == HOUSEKEEPING]
+    assert {task: str(run.get_task_instance(task).state) for task in usual} == {
+        task: ends.get(task, usually) for task, usually in usual.items()
+    }
+    assert run.get_task_instance("conclude").state == ("success" if trouble == "well" else "failed")
+    return run
+
+
+def subjects(world: MonitoredWorld) -> list[str]:
+    """What each notice is titled."""
+    told = [str(mail["Subject"]) for mail in world.mail.messages if mail["To"] == ONCALL]
+    return [next(title for title in TITLES if title in subject) for subject in told]
+
+
+def last_text(world: MonitoredWorld) -> str:
+    """The last notice, its lines as one."""
+    text = [str(mail.get_body(("plain",)).get_content()) for mail in world.mail.messages if mail["To"] == ONCALL][-1]
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        pytest.param(
+            [(QUALITY, "no writing"), (QUALITY, "no writing"), (QUALITY, "well"), (QUALITY, "no writing")],
+            [STALE, STALE],
+            id="a table that is not updated is told once, and again when it was updated in between",
+        ),
+        pytest.param(
+            [(QUALITY, "no writing"), (QUALITY, "no schema"), (QUALITY, "no writing")],
+            [STALE, BLIND],
+            id="a stale table hides no blindness, and blindness does not end the outage of the table",
+        ),
+        pytest.param(
+            [(QUALITY, "no schema"), (HOUSEKEEPING, "no schema"), (QUALITY, "no writing"), (QUALITY, "no schema")],
+            [BLIND, UNKEPT, STALE, BLIND],
+            id="blindness hides neither the housekeeping nor a stale table, which hide no blindness either",
+        ),
+        pytest.param(
+            [(QUALITY, "no source"), (QUALITY, "no writing")],
+            [STALE],
+            id="a source that cannot be read has an alert of its own, and what fails after it is told",
+        ),
+        pytest.param(
+            [(HOUSEKEEPING, "no deleting"), (HOUSEKEEPING, "no deleting"), (HOUSEKEEPING, "no source")],
+            [UNKEPT, UNKEPT],
+            id="deletions that fail are told once, and hide no late pass that fails",
+        ),
+        pytest.param(
+            [
+                (HOUSEKEEPING, "no schema"),
+                (HOUSEKEEPING, "no deleting"),
+                (HOUSEKEEPING, "well"),
+                (HOUSEKEEPING, "no writing"),
+            ],
+            [UNKEPT, UNKEPT],
+            id="one notice tells of both, until the housekeeping succeeds",
+        ),
+    ],
+)
+def test_the_failure_channel_hears_also_of(
+    world: MonitoredWorld, dags: dict[str, Any], steps: list[tuple[str, str]], told: list[str]
+) -> None:
+    """Runs in which one thing or another is wrong."""
+    for dag_id, trouble in steps:
+        run_in(world, dags, dag_id, trouble)
+
+    assert subjects(world) == told
+
+
+def test_a_notice_says_what_is_affected(world: MonitoredWorld, dags: dict[str, Any]) -> None:
+    """Of a stale table, and of a housekeeping that failed whole; without the words of a monitor that is blind."""
+    run = run_in(world, dags, QUALITY, "no writing")
+    text = last_text(world)
+    assert f"monitoring.quality_daily was not brought up to date in run {run.run_id}; until it is, reports show" in text
+    assert "all other alerts go on. Run `python -m include.cli doctor`" in text
+    assert "look at the log of the task update_daily." in text
+
+    run = run_in(world, dags, HOUSEKEEPING, "no schema")
+    text = last_text(world)
+    assert (
+        f"what is too old was not deleted and the last days were not restated in run {run.run_id}; alerts do not"
+        in text
+    )
+    assert "Failed tasks: delete_check_runs, delete_deliveries, delete_alert_events," in text
+    assert "must not trust it" not in text
+
+
+@contextmanager
+def as_backfill() -> Iterator[None]:
+    """Let the runs that begin meanwhile be those of a backfill, which `dag.test` has no option for."""
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import event
+
+    def make_it_one(mapper: Any, connection: Any, run: Any) -> None:
+        run.run_type = "backfill"
+
+    event.listen(DagRun, "before_insert", make_it_one)
+    try:
+        yield
+    finally:
+        event.remove(DagRun, "before_insert", make_it_one)
+
+
+@pytest.mark.parametrize(("dag_id", "trouble"), [(QUALITY, "no writing"), (HOUSEKEEPING, "no schema")])
+def test_a_backfill_tells_nothing_and_ends_nothing(
+    world: MonitoredWorld, dags: dict[str, Any], dag_id: str, trouble: str
+) -> None:
+    """Neither one that fails nor, in an outage, one that does not."""
+    with as_backfill():
+        assert run_in(world, dags, dag_id, trouble).run_type == "backfill"
+    assert subjects(world) == []
+
+    run_in(world, dags, dag_id, trouble)
+    assert len(subjects(world)) == 1
+    with as_backfill():
+        run_in(world, dags, dag_id, "well")
+    run_in(world, dags, dag_id, trouble)
+    assert len(subjects(world)) == 1
+
+
+def test_a_wrong_param_of_the_quality_check_says_nothing_of_the_table(
+    world: MonitoredWorld, dags: dict[str, Any]
+) -> None:
+    """It is refused before, and the table's outage lasts."""
+    run_in(world, dags, QUALITY, "no writing")
+    run = dags[QUALITY].test(run_conf={"credential": "999"})
+    assert run.get_task_instance("update_daily").state == "upstream_failed"
+    run_in(
+        world, dags, QUALITY, "no writing", run_conf={"credential": None}
+    )  # `dag.test` keeps Params for the next run
+
+    assert subjects(world) == [STALE]

@@ -215,6 +215,29 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_be(
     assert is_silent(world)
 
 
+@pytest.mark.parametrize(
+    ("index", "scans", "note"),
+    [
+        pytest.param(None, ["scans", "~5", "~5", "~10"], "about 10 scans; with an index on started_at", id="no index"),
+        pytest.param("started_at", ["final", "0", "0", "0"], None, id="an index on the start"),
+    ],
+)
+def test_an_estimate_says_how_often_a_log_without_an_index_is_gone_through(
+    world: MonitoredWorld, caplog: pytest.LogCaptureFixture, index: str | None, scans: list[str], note: str | None
+) -> None:
+    """Before a backfill as in a dry run: of a month the oldest start, and two for each of its two reads."""
+    with psycopg.connect(world.source_dsn) as owner:
+        owner.execute("ALTER TABLE servicetitan_sync_logs DROP CONSTRAINT servicetitan_sync_logs_pkey")
+        if index:
+            owner.execute(f"CREATE INDEX ON servicetitan_sync_logs ({index})".encode())
+    with caplog.at_level(logging.INFO, logger="servicetitan.quality_backfill"):
+        plan_months(params(), now=NOW)
+
+    told = [each.getMessage() for each in caplog.records if each.name == "servicetitan.quality_backfill"]
+    assert [line.split()[-1] for line in told[:4]] == scans
+    assert [note in line for line in told[4:]] == ([True] if note else [])
+
+
 def test_a_dry_run_left_the_tables_as_they_were(world: MonitoredWorld) -> None:
     """Not even the ledger moved."""
     before = stored(world)
@@ -255,6 +278,39 @@ def test_a_replica_is_read_where_the_policy_names_one(world: MonitoredWorld) -> 
     )
     assert restate_range(history, [DAYS], clock=lambda: NOW).counts["days"] == len(DAYS)
     assert len(plan_months(params(), now=NOW)) == 2
+
+
+@pytest.mark.parametrize(
+    ("backfill", "named"),
+    [
+        pytest.param(
+            "statement_timeout: 1s",
+            "connection 'hub_plus_db' (source.connection), or raise backfill.statement_timeout",
+            id="from the source itself",
+        ),
+        pytest.param(
+            "connection: hub_plus_replica, statement_timeout: 1s",
+            "connection 'hub_plus_replica' (backfill.connection), or raise backfill.statement_timeout",
+            id="from a replica",
+        ),
+    ],
+)
+def test_a_time_out_of_a_backfill_names_the_keys_that_are_in_force(
+    world: MonitoredWorld, backfill: str, named: str
+) -> None:
+    """Raising ``source.statement_timeout`` would change nothing."""
+    also(world, f"backfill: {{{backfill}}}")
+    world.environment.setenv("AIRFLOW_CONN_HUB_PLUS_REPLICA", connection_of(world.source_dsn))
+    history = open_history(now=NOW)
+    with psycopg.connect(world.source_dsn) as slow:
+        # A view of the log's name that answers as slowly as a table without an index may.
+        slow.execute("ALTER TABLE servicetitan_sync_logs RENAME TO kept_logs")
+        slow.execute("CREATE VIEW servicetitan_sync_logs AS SELECT kept_logs.* FROM kept_logs, pg_sleep(5)")
+    with pytest.raises(SourceError) as refused:
+        restate_range(history, [DAYS], clock=lambda: NOW)
+
+    assert refused.value.cause == "timeout"
+    assert str(refused.value).endswith(f"look at the load of the source, {named}")
 
 
 def test_reads_are_as_small_and_as_slow_as_the_policy_says(world: MonitoredWorld) -> None:

@@ -112,7 +112,7 @@ def test_its_past_is_messy_and_hostile() -> None:
 def test_it_lives_in_every_shape_and_tells_what_happens(make_database: MakeDatabase, shape: str) -> None:
     dsn = make_database()
     create_source(dsn, shape=shape)
-    with DemoWorld(dsn, since=NOW, shape=shape, timezone="America/New_York") as world:
+    with DemoWorld(dsn, since=NOW, past_days=3, shape=shape, timezone="America/New_York") as world:
         assert not world.is_seeded
         world.seed()
         assert world.is_seeded
@@ -123,6 +123,9 @@ def test_it_lives_in_every_shape_and_tells_what_happens(make_database: MakeDatab
 
 
 def test_many_small_steps_pauses_and_restarts_write_what_one_step_writes(make_database: MakeDatabase) -> None:
+    def world_of(dsn: str) -> DemoWorld:
+        return DemoWorld(dsn, since=NOW, past_days=3)
+
     def runs(dsn: str) -> list[str]:
         with psycopg.connect(dsn) as conn:
             return [row[0] for row in conn.execute("SELECT l::text FROM servicetitan_sync_logs l ORDER BY id")]
@@ -130,16 +133,16 @@ def test_many_small_steps_pauses_and_restarts_write_what_one_step_writes(make_da
     small, big = make_database(), make_database()
     for dsn in (small, big):
         create_source(dsn)
-        with DemoWorld(dsn, since=NOW) as world:
+        with world_of(dsn) as world:
             world.seed()
-    with DemoWorld(small, since=NOW) as world:
+    with world_of(small) as world:
         for second in range(0, 1_801, 60):
             world.advance(NOW + timedelta(seconds=second))
         world.advance(NOW + 10 * MINUTE)  # the past: nothing
     end = NOW + 3 * DAY  # farther than it is worked out at a time
-    with DemoWorld(small, since=NOW) as world:
+    with world_of(small) as world:
         world.advance(end)
-    with DemoWorld(big, since=NOW) as world:
+    with world_of(big) as world:
         world.advance(end)
     assert runs(small) == runs(big)
 

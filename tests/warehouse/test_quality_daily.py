@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
-import pandas as pd
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
-from include.sync_health.daily_quality import DAILY_COLUMNS
 from include.sync_health.errors import FrameError, RequestError, StorageError
-from include.sync_health.field_quality import FIELD_COLUMNS
 from include.sync_health.policy import DataQualityPolicy
 from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
-from include.warehouse.quality_daily import QUALITY_LOCK, Replaced, missing_days, replace_days, unfinished_days
+from include.warehouse.quality_daily import QUALITY_LOCK, replace_days, unfinished_days
 from tests.warehouse.monitoring_records import MINUTE, NOW
-
-TODAY, YESTERDAY = date(2026, 3, 2), date(2026, 3, 1)
-LATER = NOW + MINUTE
+from tests.warehouse.replaced_days import LATER, TODAY, YESTERDAY, daily, field, fields, frame, replace, stored, table
 
 
 @pytest.fixture
@@ -38,103 +32,6 @@ def conn(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     """A session with it."""
     with connect(dsn) as conn:
         yield conn
-
-
-def daily(credential: str = "7", day: date = TODAY, **changes: Any) -> dict[str, Any]:
-    """Return one row of an aggregate: two completed syncs of ten records."""
-    return {
-        "day": day,
-        "credential_id": credential,
-        "data_type": "both",
-        "company_id": "3",
-        "company_name": "Acme",
-        "environment": "production",
-        "syncs_total": 2,
-        "syncs_completed": 2,
-        "syncs_clean": 1,
-        "syncs_partial": 1,
-        "syncs_failed": 0,
-        "syncs_cancelled": 0,
-        "syncs_open": 0,
-        "records_processed": 20,
-        "records_successful": 15,
-        "records_failed": 5,
-        "quality_score": 75.0,
-        "inconsistent": 0,
-        "score_low": 53.1,
-        "score_high": 88.8,
-        "duration_avg_seconds": 1.5,
-        "duration_p95_seconds": 2.0,
-        "syncs_empty": 0,
-        "syncs_timed": 2,
-        **dict.fromkeys((name for name in DAILY_COLUMNS if name.startswith("failed_")), 0),
-        "syncs_with_detail": 1,
-        "records_with_detail": 10,
-        "missing_required": 3,
-        "completeness": 90.0,
-        "is_final": False,
-        "calc_version": 2,
-        **changes,
-    }
-
-
-def frame(*rows: dict[str, Any]) -> pd.DataFrame:
-    """Return an aggregate."""
-    return pd.DataFrame(rows, columns=list(DAILY_COLUMNS))
-
-
-def stored(conn: psycopg.Connection[Any], columns: str = "*") -> list[dict[str, Any]]:
-    """Return what is stored, by key."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(f"SELECT {columns} FROM monitoring.quality_daily ORDER BY day, credential_id").fetchall()
-    conn.commit()
-    return rows
-
-
-def fields(*rows: dict[str, Any]) -> pd.DataFrame:
-    """Return fields that failed."""
-    return pd.DataFrame(rows, columns=list(FIELD_COLUMNS))
-
-
-def field(credential: str = "7", name: str = "customerId", **changes: Any) -> dict[str, Any]:
-    """Return a field that one sync of today named."""
-    return {
-        "day": TODAY,
-        "credential_id": credential,
-        "data_type": "both",
-        "field": name,
-        "is_required": True,
-        "syncs": 1,
-        "failures": 5,
-        "missing": 3,
-        "share": 25.0,
-        "sample": "must not be blank",
-        **changes,
-    }
-
-
-def replace(
-    conn: psycopg.Connection[Any],
-    *rows: dict[str, Any],
-    at: datetime = NOW,
-    with_fields: Sequence[dict[str, Any]] = (),
-    **options: Any,
-) -> Replaced:
-    """Replace today by these rows."""
-    return replace_days(
-        conn,
-        frame(*rows),
-        fields(*with_fields),
-        read_at=at,
-        **{"days": [TODAY], "timezone": "UTC", "quality": DataQualityPolicy(), **options},
-    )
-
-
-def table(conn: psycopg.Connection[Any], columns: str, name: str) -> list[tuple[Any, ...]]:
-    """Return what is in a table, in order."""
-    rows = conn.execute(f"SELECT {columns} FROM monitoring.{name} ORDER BY 1, 2".encode()).fetchall()
-    conn.commit()
-    return rows
 
 
 def test_every_column_is_stored_as_it_was_computed(conn: psycopg.Connection[Any]) -> None:
@@ -373,67 +270,6 @@ def test_a_field_without_its_row_is_refused(conn: psycopg.Connection[Any]) -> No
     """It would be in no sum."""
     with pytest.raises(RequestError, match="8, both has fields but no row"):
         replace(conn, daily("7"), with_fields=[field("8")])
-
-
-@pytest.mark.parametrize(
-    ("was_final", "after", "words"),
-    [
-        pytest.param(True, [daily(records_processed=20, records_failed=1)], [("fair", "good")], id="fair no more"),
-        pytest.param(True, [daily(records_failed=4)], [], id="other numbers, the same word"),
-        pytest.param(True, [daily(records_failed=3), daily("8")], [("absent", "poor")], id="a row that was not there"),
-        pytest.param(True, [], [], id="gone: the word stays"),
-        pytest.param(False, [daily(records_failed=1)], [], id="a day that was not final"),
-    ],
-)
-def test_a_changed_verdict_of_a_final_day_is_written_down_once(
-    conn: psycopg.Connection[Any], was_final: bool, after: list[dict[str, Any]], words: list[tuple[str, str]]
-) -> None:
-    """By the first reading that sees it, and by no other."""
-    replace(conn, daily(records_failed=3, is_final=was_final))
-
-    for at in (LATER, LATER + MINUTE):
-        replace(conn, *({**row, "is_final": was_final} for row in after), at=at)
-
-    found = table(conn, "verdict_before, verdict_after, revised_at, processed_after, syncs_before", "quality_revision")
-    assert [row[:2] for row in found] == words
-    assert all(row[2:4] == (LATER, 20) for row in found)
-    assert all(row[4] == (None if row[0] == "absent" else 2) for row in found)
-
-
-def test_a_row_of_a_final_day_that_was_empty_is_a_revision(conn: psycopg.Connection[Any]) -> None:
-    """The ledger knows that it was empty."""
-    over = TODAY + timedelta(days=1)
-    replace(conn, final_before=over)
-
-    assert replace(conn, daily(is_final=True), at=LATER, final_before=over).revised == 1
-    assert table(conn, "verdict_before, verdict_after", "quality_revision") == [("absent", "poor")]
-
-
-def test_the_ledger_knows_empty_days_and_stays_final(conn: psycopg.Connection[Any]) -> None:
-    """A day without a row was computed all the same."""
-    over = TODAY + timedelta(days=1)
-    replace(conn)
-    assert table(conn, "day, rows, is_final, timezone, calc_version", "quality_day") == [(TODAY, 0, False, "UTC", 2)]
-    assert unfinished_days(conn, since=TODAY, before=over) == [TODAY]
-
-    replace(conn, at=LATER, final_before=over)
-    replace(conn, at=LATER + MINUTE)
-    assert table(conn, "day, read_at, is_final", "quality_day") == [(TODAY, LATER + MINUTE, True)]
-    assert unfinished_days(conn, since=TODAY, before=over) == []
-    assert replace(conn, at=NOW).superseded == (TODAY,)
-
-
-def test_days_are_missing_until_they_are_final_by_the_definitions_in_force(conn: psycopg.Connection[Any]) -> None:
-    """Another zone, another version, or not over yet."""
-    replace(conn, days=[YESTERDAY, TODAY], final_before=TODAY)
-    asked = {"first": YESTERDAY - timedelta(days=1), "last": TODAY}
-
-    def missing(**changes: Any) -> list[date]:
-        return missing_days(conn, **{**asked, "timezone": "UTC", "calc_version": 2, **changes})
-
-    assert missing() == [YESTERDAY - timedelta(days=1), TODAY]
-    assert YESTERDAY in missing(timezone="America/New_York")
-    assert YESTERDAY in missing(calc_version=3)
 
 
 def test_a_role_that_may_not_make_temporary_tables_is_told_the_grant(conn: psycopg.Connection[Any]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from include.warehouse import retention
 from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
-from include.warehouse.snapshots import credential_memory
+from include.warehouse.snapshots import credential_memory, names_as_they_were
 from tests.warehouse.monitoring_records import MINUTE, NOW
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -76,13 +76,20 @@ def memory(conn: psycopg.Connection[Any], as_of: datetime) -> pd.DataFrame:
     return found
 
 
+def names(conn: psycopg.Connection[Any]) -> pd.DataFrame:
+    """Return what the credentials' companies were called, and since when."""
+    found = names_as_they_were(conn)
+    conn.commit()
+    return found
+
+
 def test_the_snapshot_that_holds_at_the_cutoff_stays_with_all_later_ones(conn: psycopg.Connection[Any]) -> None:
-    """A row holds until the next one."""
-    kept = [CUTOFF - DAY, CUTOFF + DAY, NOW]
-    keep(conn, *(snapshot(at, token_expires_at=None) for at in (CUTOFF - 3 * DAY, CUTOFF - 2 * DAY, *kept)))
+    """A row holds until the next one; the first of all stays too."""
+    first, kept = CUTOFF - 4 * DAY, [CUTOFF - DAY, CUTOFF + DAY, NOW]
+    keep(conn, *(snapshot(at, token_expires_at=None) for at in (first, CUTOFF - 3 * DAY, CUTOFF - 2 * DAY, *kept)))
 
     assert retention.delete_snapshots(conn, before=CUTOFF) == 2
-    assert times(conn) == kept
+    assert times(conn) == [first, *kept]
 
 
 def test_a_credential_that_has_not_changed_for_years_stays_known(conn: psycopg.Connection[Any]) -> None:
@@ -94,10 +101,11 @@ def test_a_credential_that_has_not_changed_for_years_stays_known(conn: psycopg.C
 
 def test_where_an_error_began_and_the_longest_lifetime_stay(conn: psycopg.Connection[Any]) -> None:
     """What the memory of a credential rests on."""
-    longest, calm, began, later, held = (CUTOFF - days * DAY for days in (50, 40, 30, 20, 10))
+    first, longest, calm, began, later, held = (CUTOFF - days * DAY for days in (60, 50, 40, 30, 20, 10))
     keep(
         conn,
-        snapshot(CUTOFF - 60 * DAY),
+        snapshot(first),
+        snapshot(CUTOFF - 55 * DAY),
         snapshot(longest, token_expires_at=longest + 400 * DAY),
         snapshot(CUTOFF - 45 * DAY),
         snapshot(calm),
@@ -108,7 +116,7 @@ def test_where_an_error_began_and_the_longest_lifetime_stay(conn: psycopg.Connec
     before = memory(conn, NOW)
 
     assert retention.delete_snapshots(conn, before=CUTOFF) == 3
-    assert times(conn) == [longest, calm, began, held]
+    assert times(conn) == [first, longest, calm, began, held]
     pd.testing.assert_frame_equal(memory(conn, NOW), before)
     assert before["error_since"].tolist() == [pd.Timestamp(began)]
     assert before["is_error_from_start"].tolist() == [False]
@@ -133,6 +141,38 @@ def test_an_error_begins_with_the_return_of_a_credential_that_was_gone(conn: psy
     pd.testing.assert_frame_equal(memory(conn, NOW), before)
 
 
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        pytest.param([{}, {}, {}, {}], [0, 3], id="no change: the first, and the one that holds"),
+        pytest.param([{}, {"company_name": "Bcme"}, {}, {}], [0, 1, 3], id="a company with a new name"),
+        pytest.param([{}, {}, {"company_id": "4"}, {}], [0, 2, 3], id="a credential that went to another company"),
+        pytest.param([{}, {"environment": "integration"}, {}, {}], [0, 1, 3], id="a credential of another environment"),
+        pytest.param(
+            [{}, {"company_name": None}, {"company_name": "Acme"}, {}], [0, 1, 2, 3], id="a name that came back"
+        ),
+        pytest.param([{"company_name": None}, {"company_name": "Acme"}, {}, {}], [0, 1, 3], id="no name at first"),
+        pytest.param([{}, {"connection_status": "inactive"}, {}, {}], [0, 3], id="a change of something else"),
+    ],
+)
+def test_where_a_name_changed_stays(
+    conn: psycopg.Connection[Any], changes: list[dict[str, Any]], kept: list[int]
+) -> None:
+    """Each change lasts until the next; days of long ago are computed anew with the name that they had."""
+    state: dict[str, Any] = {"token_expires_at": None}
+    rows = []
+    for place, change in enumerate(changes):
+        state |= change
+        rows.append(snapshot(CUTOFF - (40 - place) * DAY, **state))
+    keep(conn, *rows)
+    before = names(conn)
+
+    retention.delete_snapshots(conn, before=CUTOFF)
+
+    assert times(conn) == [rows[place]["as_of"] for place in kept]
+    pd.testing.assert_frame_equal(names(conn), before)
+
+
 STEPS_BETWEEN = st.sampled_from((MINUTE, 20 * MINUTE, 9 * HOUR, 15 * HOUR, 3 * DAY))
 CHANGES = st.fixed_dictionaries(
     {},
@@ -140,6 +180,9 @@ CHANGES = st.fixed_dictionaries(
         "connection_status": st.sampled_from(("active", "error", "inactive")),
         "is_deleted": st.sampled_from((False, False, False, True)),
         "lifetime": st.sampled_from((None, 15 * MINUTE, 23 * HOUR, 24 * HOUR, 90 * DAY)),
+        "company_id": st.sampled_from(("3", None)),
+        "company_name": st.sampled_from(("Acme", "Bcme", None)),
+        "environment": st.sampled_from(("production", "integration", None)),
     },
 )
 
@@ -184,10 +227,28 @@ def test_deleting_old_snapshots_changes_no_memory_from_the_cutoff_on(
     ).fetchall():
         older[credential] = older.get(credential, 0) + 1
     conn.commit()
-    # The one that holds, the error's first, the calm before it, the longest lifetime: no more of a credential's past.
-    assert all(number <= 4 for number in older.values())
+    # The one that holds, the error's first, the calm before it, the longest lifetime, the first, and where the
+    # name changed: no more of a credential's past.
+    renamed = names(conn)["credential_id"].value_counts()
+    assert all(number <= 4 + renamed[credential] for credential, number in older.items())
     assert deleted == len(rows) - len(times(conn))
     assert retention.delete_snapshots(conn, before=CUTOFF) == 0
+
+
+@ON_ONE_DATABASE
+@given(rows=histories(), step=st.sampled_from((retention.delete_snapshots, retention.thin_token_detail)))
+def test_no_name_of_any_day_changes_with_what_goes(
+    conn: psycopg.Connection[Any],
+    rows: list[dict[str, Any]],
+    step: Callable[..., int],
+) -> None:
+    """However often each of the two goes through: the past of names is kept whole."""
+    keep(conn, *rows)
+    before = names(conn)
+
+    for cutoff in (CUTOFF - 5 * DAY, CUTOFF, NOW):
+        step(conn, before=cutoff)
+        pd.testing.assert_frame_equal(names(conn), before)
 
 
 @ON_ONE_DATABASE
@@ -258,7 +319,7 @@ def test_all_credentials_are_reached(conn: psycopg.Connection[Any], monkeypatch:
         *(
             snapshot(at, credential_id=str(number), token_expires_at=None)
             for number in range(5)
-            for at in (CUTOFF - 2 * DAY, CUTOFF - DAY)
+            for at in (CUTOFF - 3 * DAY, CUTOFF - 2 * DAY, CUTOFF - DAY)
         ),
     )
 

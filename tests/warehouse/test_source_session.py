@@ -19,10 +19,12 @@ from include.simulation.postgres import EmbeddedPostgres
 from include.sync_health.errors import SourceError
 from include.sync_health.policy import SourcePolicy
 from include.warehouse.source_reader import SourceReader
-from include.warehouse.source_session import APPLICATION_NAME, open_session, source_errors
+from include.warehouse.source_session import APPLICATION_NAME, SourceInForce, open_session, source_errors
 from tests.warehouse.read_world import AS_OF, WINDOW_START, World, build_world
 
 POLICY = SourcePolicy()
+REPLICA = SourceInForce.of(POLICY, connection="hub_plus_replica", connection_key="backfill.connection")
+NAMED = "connection 'hub_plus_replica' (backfill.connection)"
 
 
 @contextmanager
@@ -89,15 +91,46 @@ def test_a_held_lock_is_a_timeout_that_names_the_lock(world: World) -> None:
         read(reader)  # the session has survived it
 
 
-def test_a_slow_statement_is_a_timeout(world: World) -> None:
-    """The server cancels it; the text names the limit and the key that raises it."""
-    policy = replace(POLICY, statement_timeout=timedelta(milliseconds=50))
+@pytest.mark.parametrize(
+    ("policy", "ending"),
+    [
+        pytest.param(
+            POLICY,
+            "connection 'hub_plus_db' (source.connection), or raise source.statement_timeout",
+            id="of the source itself",
+        ),
+        pytest.param(
+            SourceInForce.of(POLICY, timeout_key="backfill.statement_timeout"),
+            "connection 'hub_plus_db' (source.connection), or raise backfill.statement_timeout",
+            id="of a backfill",
+        ),
+        pytest.param(
+            SourceInForce.of(
+                POLICY,
+                connection="hub_plus_replica",
+                connection_key="backfill.connection",
+                timeout_key="backfill.statement_timeout",
+            ),
+            "connection 'hub_plus_replica' (backfill.connection), or raise backfill.statement_timeout",
+            id="of a backfill that reads a replica",
+        ),
+        pytest.param(
+            SourceInForce.of(POLICY, timeout_key=None),
+            "connection 'hub_plus_db' (source.connection)",
+            id="which no key of the policy raises",
+        ),
+    ],
+)
+def test_a_slow_statement_is_a_timeout(world: World, policy: SourcePolicy, ending: str) -> None:
+    """The server cancels it; the text names the limit and the keys in force."""
+    policy = replace(policy, statement_timeout=timedelta(milliseconds=50))
     with (
         open_session(world.hub.dsn, policy) as session,
-        refused("timeout", "no answer within 0.05 s", "source.statement_timeout"),
+        refused("timeout", "no answer within 0.05 s") as caught,
         source_errors("sleeping", policy),
     ):
         session.execute("SELECT pg_sleep(5)")
+    assert str(caught.value).endswith(f"look at the load of the source, {ending}")
 
 
 def test_a_terminated_session_was_interrupted(world: World) -> None:
@@ -160,12 +193,12 @@ def test_a_column_that_vanishes_after_the_look_up_is_missing(world: World) -> No
 @pytest.mark.parametrize(
     ("change", "cause", "words", "is_transient"),
     [
-        pytest.param({"port": "1"}, "unreachable", ("127.0.0.1:1", "check that it runs"), True, id="nobody listens"),
         pytest.param(
-            {"dbname": "absent"}, "unreachable", ("absent", "check connection 'hub_plus_db'"), False, id="no database"
+            {"port": "1"}, "unreachable", ("127.0.0.1:1", "check that it runs", NAMED), True, id="nobody listens"
         ),
+        pytest.param({"dbname": "absent"}, "unreachable", ("absent", f"check {NAMED}"), False, id="no database"),
         pytest.param(
-            {"password": "sesame-open"}, "permission", ("refused the login of 'postgres'",), False, id="password"
+            {"password": "sesame-open"}, "permission", ("refused the login of 'postgres'", NAMED), False, id="password"
         ),
         pytest.param({"user": "nobody_here"}, "permission", ("'nobody_here'",), False, id="unknown user"),
     ],
@@ -173,11 +206,11 @@ def test_a_column_that_vanishes_after_the_look_up_is_missing(world: World) -> No
 def test_a_failed_connection_says_where_and_why(
     world: World, change: dict[str, str], cause: str, words: tuple[str, ...], is_transient: bool
 ) -> None:
-    """Host, port and database, never the password."""
+    """Host, port and database, the connection and the key that names it, never the password."""
     conninfo = psycopg.conninfo.make_conninfo(world.hub.dsn, **change)
     password = psycopg.conninfo.conninfo_to_dict(conninfo)["password"]
     with refused(cause, *words) as caught:
-        SourceReader.connect(conninfo, POLICY)
+        SourceReader.connect(conninfo, REPLICA)
     assert caught.value.transient == is_transient
     assert str(password) not in str(caught.value)
 
@@ -192,6 +225,6 @@ def test_a_failed_connection_says_where_and_why(
 )
 def test_an_unreadable_connection_string_is_not_quoted(conninfo: str) -> None:
     """libpq's own text would repeat it, password and all."""
-    with refused("unreachable", "'hub_plus_db'", "postgresql://user:password@host") as caught:
-        open_session(conninfo, POLICY)
+    with refused("unreachable", NAMED, "postgresql://user:password@host") as caught:
+        open_session(conninfo, REPLICA)
     assert "s3cret" not in str(caught.value)
