@@ -2,15 +2,14 @@
 Restating days: what the source says now of whole days, aggregated and put in the place of what was stored.
 
 A day is computed from all rows that the source has of it at that moment, so that a late change restates its day. Days go
-through in chunks: while one is aggregated and written, a thread reads the next.
+through in chunks: while one is aggregated and written, the next is being read (`DayStream`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -217,42 +216,34 @@ def aggregated_days(
     """
     import pandas as pd
 
+    from include.sync_health.company_names import CompanyNames
     from include.sync_health.daily_quality import aggregate_days
 
     credentials = reader.read_credentials()
     if credentials.empty:
         raise SourceError(
-            "the credentials table has no rows, no day is restated; check that hub_plus_db points at the right "
-            "database and schema",
+            f"the credentials table has no rows, no day is restated; check that {policy.source.connection} points at the "
+            "right database and schema",
             cause="no_rows",
         )
+    known = CompanyNames.of(credentials, names)
     late = reader.read_finished(remembered, as_of=as_of) if remembered else None
     chunks = reader.stream_days(bounds, slack=slack, as_of=as_of, clock=clock, rows_per_read=rows_per_read, pause=pause)
-    with closing(_read_ahead(chunks)) as read_ahead:
-        for chunk in read_ahead:
+    with closing(chunks) as read:
+        for chunk in read:
             runs = chunk.runs
             if late is not None and len(late):
                 runs = pd.concat([runs, late[~late["sync_id"].isin(runs["sync_id"])]], ignore_index=True)
             aggregates = aggregate_days(
                 runs,
-                credentials=credentials,
+                names=known,
                 days=chunk.days,
                 timezone=policy.reporting_timezone,
                 as_of=as_of,
                 late_data_days=policy.late_data_days,
                 duration_fallback=policy.duration_fallback,
-                names=names,
             )
             yield chunk, aggregates
-
-
-def _read_ahead(chunks: Iterator[DaysRead]) -> Generator[DaysRead]:
-    """Yield chunks while the next one is read in a thread; left early, it waits for the read that is under way."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read-days") as thread:
-        upcoming = thread.submit(next, chunks, None)
-        while (chunk := upcoming.result()) is not None:
-            upcoming = thread.submit(next, chunks, None)
-            yield chunk
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ from include.simulation.postgres import EmbeddedPostgres
 from include.sync_health.frames import DATA_TYPES, ERROR_TEXT_LIMIT, RUN_COLUMNS, RUN_STATUSES
 from include.sync_health.policy import SourcePolicy
 from include.warehouse.binary_arrays import raw_row
-from include.warehouse.run_rows import RunRows
+from include.warehouse.run_rows import RawRows
 from include.warehouse.source_reader import RunsRead, SourceReader
 from include.warehouse.source_session import open_session
 from include.warehouse.source_statements import SourceStatements
@@ -233,7 +233,7 @@ class _Bench:
     def _floor(self) -> pd.DataFrame:
         cursor = self._plain.cursor(binary=True)
         cursor.execute(self._floor_arrays, {**PARAMETERS, "zone": "UTC"}, prepare=True)
-        return RunRows.decoded(raw_row(cursor), shape=self._reader.shape).frame()
+        return RawRows(buffers=raw_row(cursor), shape=self._reader.shape, zone="UTC").decoded().frame()
 
     def _tuples(self) -> list[Any]:
         cursor = self._plain.cursor(binary=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,61 +25,83 @@ NAMED = ("company_id", "company_name", "environment")
 UNKNOWN_ENVIRONMENT = "unknown"
 
 
-def names_on(
-    credential_ids: Sequence[str],
-    *,
-    credential: NDArray[np.int64],
-    until: NDArray[np.datetime64],
-    credentials: pd.DataFrame,
-    names: pd.DataFrame | None,
-) -> dict[str, NDArray[Any]]:
+@dataclass(frozen=True, slots=True)
+class CompanyNames:
     """
-    Return company id, company name and environment of credentials as they were right before given instants.
+    What is known of credentials' names, made once for many days: use `of` and `on`.
 
-    What was recorded first holds for all the time before it too: nobody knows of any other.
-
-    Args:
-        credential_ids: different ids, as text.
-        credential: of each row asked for, the position of its credential in ``credential_ids``.
-        until: of each row, the instant, in UTC; what changed at it or later is not seen.
-        credentials: `CREDENTIAL_COLUMNS`: how they are now, which holds where nothing was recorded.
-        names: `NAME_COLUMNS`: what was recorded, in any order; None: nothing was.
-
-    Returns:
-        An object array for each of `NAMED`: str or None, ``unknown`` for an environment that nobody knows.
-
-    Raises:
-        FrameError: a column is missing.
+    ``place`` has each credential's number by its id as text. The arrays are by that number and then by ``rank``: 0 for a
+    credential's first row, which holds since ever, else the place of its instant among the ``moments``, counted from 1.
     """
-    require_columns(credentials, CREDENTIAL_COLUMNS, name="credentials")
-    place = pd.Index(credential_ids)
-    known = _as_it_is(credentials)
-    if names is not None:
-        require_columns(names, NAME_COLUMNS, name="names")
-        recorded = names[list(NAME_COLUMNS)].assign(since=names["since"].dt.tz_localize(None))
-        known = pd.concat([known[~known["credential_id"].isin(recorded["credential_id"])], recorded], ignore_index=True)
-    at = place.get_indexer(pd.Index(known["credential_id"]))
-    known, at = known[at >= 0], at[at >= 0]
-    since = known["since"].to_numpy("datetime64[us]")
-    moments = np.unique(since[~np.isnat(since)])
-    ranks = np.where(np.isnat(since), 0, 1 + np.searchsorted(moments, since))
-    # A credential's first row holds since ever.
-    order = np.lexsort((ranks, at))
-    at, ranks = at[order], ranks[order].astype(np.int64)
-    is_first = np.append(True, at[1:] != at[:-1])[: len(at)]
-    width = len(moments) + 2
-    keys = at * width + np.where(is_first, 0, ranks)
-    wanted = credential * width + np.searchsorted(moments, until, side="left")
-    found = np.searchsorted(keys, wanted, side="right") - 1
-    is_known = (found >= 0) & (at[np.maximum(found, 0)] == credential) if len(at) else np.zeros(len(credential), bool)
-    answer = {}
-    for column in NAMED:
-        values = known[column].to_numpy(object)[order]
-        answer[column] = np.full(len(credential), None, dtype=object)
-        answer[column][is_known] = values[found[is_known]]
-    environment = answer["environment"]
-    environment[pd.isna(environment)] = UNKNOWN_ENVIRONMENT
-    return answer
+
+    place: Mapping[str, int]
+    moments: NDArray[np.datetime64]
+    number: NDArray[np.int64]
+    rank: NDArray[np.int64]
+    values: Mapping[str, NDArray[Any]]
+
+    @classmethod
+    def of(cls, credentials: pd.DataFrame, recorded: pd.DataFrame | None = None) -> CompanyNames:
+        """
+        Return what is known of credentials.
+
+        Args:
+            credentials: `CREDENTIAL_COLUMNS`: how they are now, which holds where nothing was recorded.
+            recorded: `NAME_COLUMNS`: what was recorded, in any order; None: nothing was.
+
+        Raises:
+            FrameError: a column is missing.
+        """
+        require_columns(credentials, CREDENTIAL_COLUMNS, name="credentials")
+        known = _as_it_is(credentials)
+        if recorded is not None:
+            require_columns(recorded, NAME_COLUMNS, name="recorded")
+            past = recorded[list(NAME_COLUMNS)].assign(since=recorded["since"].dt.tz_localize(None))
+            known = pd.concat([known[~known["credential_id"].isin(past["credential_id"])], past], ignore_index=True)
+        number, ids = pd.factorize(known["credential_id"].to_numpy(object))
+        since = known["since"].to_numpy("datetime64[us]")
+        moments = np.unique(since[~np.isnat(since)])
+        rank = np.where(np.isnat(since), 0, 1 + np.searchsorted(moments, since))
+        order = np.lexsort((rank, number))
+        number, rank = number[order].astype(np.int64), rank[order].astype(np.int64)
+        is_first = np.append(True, number[1:] != number[:-1])[: len(number)]
+        return cls(
+            place={str(each): position for position, each in enumerate(ids)},
+            moments=moments,
+            number=number,
+            rank=np.where(is_first, 0, rank),
+            values={column: known[column].to_numpy(object)[order] for column in NAMED},
+        )
+
+    def on(
+        self, credential_ids: Sequence[str], *, credential: NDArray[np.int64], until: NDArray[np.datetime64]
+    ) -> dict[str, NDArray[Any]]:
+        """
+        Return company id, company name and environment of credentials as they were right before given instants.
+
+        What was recorded first holds for all the time before it too: nobody knows of any other.
+
+        Args:
+            credential_ids: different ids, as text.
+            credential: of each row asked for, the position of its credential in ``credential_ids``.
+            until: of each row, the instant, in UTC; what changed at it or later is not seen.
+
+        Returns:
+            An object array for each of `NAMED`: str or None, ``unknown`` for an environment that nobody knows.
+        """
+        places = np.array([self.place.get(each, -1) for each in credential_ids], dtype=np.int64)
+        wanted, width = places[credential], len(self.moments) + 2
+        is_known = wanted >= 0
+        # The last row of the credential whose rank is none of a later instant.
+        keys = wanted[is_known] * width + np.searchsorted(self.moments, until[is_known], side="left")
+        found = np.searchsorted(self.number * width + self.rank, keys, side="right") - 1
+        answer = {}
+        for column in NAMED:
+            answer[column] = np.full(len(credential), None, dtype=object)
+            answer[column][is_known] = self.values[column][found]
+        environment = answer["environment"]
+        environment[pd.isna(environment)] = UNKNOWN_ENVIRONMENT
+        return answer
 
 
 def _as_it_is(credentials: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.causes import classify
-from include.sync_health.company_names import names_on
+from include.sync_health.company_names import CompanyNames
 from include.sync_health.day_groups import DayGroups
 from include.sync_health.field_quality import (
     FIELD_COLUMNS,
@@ -111,13 +111,12 @@ class DayAggregates:
 def aggregate_days(
     runs: pd.DataFrame,
     *,
-    credentials: pd.DataFrame,
+    names: CompanyNames,
     days: Sequence[date],
     timezone: str,
     as_of: datetime,
     late_data_days: int,
     duration_fallback: bool = True,
-    names: pd.DataFrame | None = None,
 ) -> DayAggregates:
     """
     Return the aggregates of some days.
@@ -137,13 +136,12 @@ def aggregate_days(
     Args:
         runs: `RUN_COLUMNS` and `COUNT_COLUMNS`, in any order: all rows that belong to these days; others are ignored.
             Without `DETAIL_COLUMNS` there is no detail.
-        credentials: `CREDENTIAL_COLUMNS`, for names.
+        names: what is known of the credentials' companies and environments.
         days: which days, in any order.
         timezone: the reporting time zone, an IANA name.
         as_of: the instant up to which the source was read; aware.
         late_data_days: for how many days after its end a day may still change.
         duration_fallback: False: only stored durations count.
-        names: `NAME_COLUMNS` of what was recorded of the credentials; None: nothing was.
 
     Raises:
         FrameError: a column is missing.
@@ -156,20 +154,16 @@ def aggregate_days(
     bounds = [day_bounds(day, timezone=timezone) for day in wanted]
     ends = np.array([end.replace(tzinfo=None) for _, end in bounds], dtype="datetime64[us]")
     place = _day_places(runs, bounds=bounds)
-    rows, place = runs[place >= 0], place[place >= 0]
+    if (place < 0).any():
+        runs, place = runs[place >= 0], place[place >= 0]
+    rows = runs
     groups = DayGroups.of(rows, day=place)
     classified = _classified(rows, duration_fallback=duration_fallback)
     columns: dict[str, NDArray[Any]] = {
         "day": np.array(wanted, dtype=object)[groups.day],
         "credential_id": groups.credential_ids[groups.credential],
         "data_type": np.array(sorted(DATA_TYPES), dtype=object)[groups.data_type],
-        **names_on(
-            groups.credential_ids,
-            credential=groups.credential,
-            until=ends[groups.day],
-            credentials=credentials,
-            names=names,
-        ),
+        **names.on(groups.credential_ids, credential=groups.credential, until=ends[groups.day]),
     }
     columns |= _sums(groups, classified)
     columns |= _durations(groups, classified["seconds"])
@@ -287,9 +281,7 @@ def _sums(groups: DayGroups, classified: Mapping[str, NDArray[Any]]) -> dict[str
 def _durations(groups: DayGroups, micros: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     """Return number, average and 95th percentile of each group's known durations."""
     known = ~np.isnan(micros)
-    group, micros = groups.of_row[known], micros[known]
-    order = np.lexsort((micros, group))
-    group, micros = group[order], micros[order]
+    group, micros = _sorted_within(groups.of_row[known], micros[known], groups=groups.count)
     count = np.bincount(group, minlength=groups.count).astype(np.int64)
     is_timed = count > 0
     divisor = np.where(is_timed, count, 1)
@@ -303,6 +295,17 @@ def _durations(groups: DayGroups, micros: NDArray[np.float64]) -> dict[str, NDAr
         "duration_avg_seconds": np.where(is_timed, average, np.nan),
         "duration_p95_seconds": p95,
     }
+
+
+def _sorted_within(group: Places, micros: NDArray[np.float64], *, groups: int) -> tuple[Places, NDArray[np.float64]]:
+    """Return both by group and then by number; the numbers are whole and positive."""
+    step = int(micros.max()) + 1 if len(micros) else 1
+    if step * groups >= 2**63:
+        order = np.lexsort((micros, group))
+        return group[order], micros[order]
+    # One sort of whole numbers takes a fifth of the time.
+    group, whole = np.divmod(np.sort(group * step + micros.astype(np.int64)), step)
+    return group, whole.astype(np.float64)
 
 
 def _failures_by_class(groups: DayGroups, rows: pd.DataFrame, *, is_failed: Flags) -> dict[str, NDArray[Any]]:
@@ -326,9 +329,10 @@ def _with_details(rows: pd.DataFrame, *, is_counted: Flags) -> tuple[Places, Syn
     details = rows["details"].to_numpy(object) if "details" in rows else np.full(len(rows), None, dtype=object)
     messages = rows["error_message"].to_numpy(object)
     places = np.flatnonzero(is_counted & (pd.notna(details) | pd.notna(messages)))
+    data_type = rows["data_type"].cat.set_categories(DATA_TYPES).cat.codes.to_numpy(np.int64)
     told = pd.DataFrame(
         {
-            "data_type": rows["data_type"].astype(str).to_numpy(object)[places],
+            "data_type": np.array(DATA_TYPES, dtype=object)[data_type[places]],
             "error_message": pd.Series(messages[places], dtype=object),
             "details": pd.Series(details[places], dtype=object),
             "records_processed": rows["records_processed"].to_numpy(np.float64)[places],

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from include.sync_health.frames import DATA_TYPES, id_text
 
+SPARSE = 16
+"""With more possible keys per row than this, keys are sorted; otherwise counted."""
+
 Places = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
@@ -41,10 +44,10 @@ class DayGroups:
         by_name = np.array([sorted(DATA_TYPES).index(name) for name in DATA_TYPES], dtype=np.int64)
         data_type = rows["data_type"].cat.set_categories(DATA_TYPES).cat.codes.to_numpy(np.int64)
         keys = (day * max(len(texts), 1) + rank[codes]) * len(DATA_TYPES) + by_name[data_type]
-        found, of_row = np.unique(keys, return_inverse=True)
+        found, of_row = _numbered(keys)
         rest, kind = np.divmod(found, len(DATA_TYPES))
         group_day, credential = np.divmod(rest, max(len(texts), 1))
-        return cls(len(found), of_row.ravel(), group_day, credential, kind, texts[by_text])
+        return cls(len(found), of_row, group_day, credential, kind, texts[by_text])
 
     def number(self, flags: Flags) -> Places:
         """Return how many rows of each group are flagged."""
@@ -53,3 +56,16 @@ class DayGroups:
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of each group: exact while whole numbers stay below 2**53."""
         return np.bincount(self.of_row, weights=values, minlength=self.count).astype(np.float64)
+
+
+def _numbered(keys: Places) -> tuple[Places, Places]:
+    """Return the different keys in their order, and of each row the place of its own; keys are not negative."""
+    size = int(keys.max()) + 1 if len(keys) else 0
+    if size > SPARSE * len(keys):
+        found, of_row = np.unique(keys, return_inverse=True)
+        return found, of_row.ravel()
+    # Counting needs no sort.
+    is_there = np.zeros(size, dtype=bool)
+    is_there[keys] = True
+    place = np.cumsum(is_there) - 1
+    return np.flatnonzero(is_there).astype(np.int64), place[keys]

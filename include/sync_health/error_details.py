@@ -128,6 +128,8 @@ def read_documents(details: str, *, data_type: str) -> Told:
         told.problems.append("unreadable")
         return told
     for document in documents:
+        if document is None:
+            continue
         if document is True:
             told.problems.append("too_large")
             continue

@@ -108,7 +108,12 @@ _HIDDEN = re.compile(r"…(?:[\s.,:;()/<>'_-]*…)+")
 
 def may_name_a_field(message: str) -> bool:
     """Return False, at little cost, for most messages that name no field; never for one that does."""
-    lowered = message[:TEXT_LIMIT].lower()
+    return _may_name(message[:TEXT_LIMIT])
+
+
+@lru_cache(maxsize=2_000)
+def _may_name(text: str) -> bool:
+    lowered = text.lower()
     if " is " in lowered and any(f" is {state}" in lowered for state in _STATES):
         return True
     return any(hint in lowered for hint in _HINTS)

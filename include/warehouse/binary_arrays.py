@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import Cursor
+from psycopg import ClientCursor, Connection, Cursor, pq
+from psycopg.errors import error_from_result
 
 from include.sync_health.errors import SourceError
 
@@ -64,7 +66,11 @@ def decode_times(buffer: bytes | None, *, name: str) -> NDArray[np.datetime64]:
     Raises:
         SourceError: as `decode_array` does.
     """
-    micros = decode_array(buffer, name=name).astype(np.int64)
+    return times_of(decode_array(buffer, name=name).astype(np.int64))
+
+
+def times_of(micros: NDArray[np.int64]) -> NDArray[np.datetime64]:
+    """Return PostgreSQL's microseconds as ``datetime64[us]`` in UTC, NaT for ``infinity`` and ``-infinity``."""
     is_endless = (micros == NEVER_US) | (micros == np.iinfo(np.int64).min)
     shifted = np.where(is_endless, 0, micros) + POSTGRES_EPOCH_US
     times: NDArray[np.datetime64] = shifted.view("datetime64[us]")
@@ -79,7 +85,11 @@ def decode_counts(buffer: bytes | None, *, name: str) -> NDArray[np.float64]:
     Raises:
         SourceError: as `decode_array` does.
     """
-    values = decode_array(buffer, name=name)
+    return counts_of(decode_array(buffer, name=name))
+
+
+def counts_of(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return whole numbers as ``float64``, NaN for the smallest of their type."""
     counts: NDArray[np.float64] = values.astype(np.float64)
     counts[values == np.iinfo(values.dtype).min] = np.nan
     return counts
@@ -95,7 +105,31 @@ def decode_texts(buffer: bytes | None) -> list[str | None]:
 
 def raw_row(cursor: Cursor[Any]) -> list[bytes | None]:
     """Return the one row of a binary cursor's result, its values as they arrived."""
-    result = cursor.pgresult
+    return _values(cursor.pgresult)
+
+
+def raw_row_in_one_call(
+    conn: Connection[Any], statement: bytes, parameters: Mapping[str, object]
+) -> list[bytes | None]:
+    """
+    Return the one row of a statement, its values in binary as they arrived; the session must be in autocommit.
+
+    A cursor takes a large answer in many small steps, each of which needs the interpreter's lock: beside a thread that
+    computes, most of the time goes in waiting for it. This is one call of libpq, which holds no lock until the answer is
+    there. Nothing is prepared.
+
+    Raises:
+        psycopg.Error: as a cursor's ``execute`` does.
+        SourceError: ``invalid``: it is not one row.
+    """
+    text = ClientCursor(conn).mogrify(statement, parameters)
+    result = conn.pgconn.exec_params(text.encode(), None, result_format=pq.Format.BINARY)
+    if result.status != pq.ExecStatus.TUPLES_OK:
+        raise error_from_result(result, conn.info.encoding)
+    return _values(result)
+
+
+def _values(result: pq.abc.PGresult | None) -> list[bytes | None]:
     if result is None or result.ntuples != 1:
         raise SourceError("a statement of aggregates did not return one row", cause="invalid")
     return [result.get_value(0, column) for column in range(result.nfields)]

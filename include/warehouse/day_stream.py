@@ -8,8 +8,11 @@ many days is found wherever it ended, and the next read begins at the key where 
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -20,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.policy import SourcePolicy
-from include.warehouse.run_rows import RunRows, Times, moment
+from include.warehouse.run_rows import RawRows, RunRows, Times, moment
 from include.warehouse.run_search import END_OF_TIME, Reading, RunSearch
 from include.warehouse.source_schema import SourceShape
 
@@ -32,15 +35,18 @@ DAYS_PER_READ = 31
 DETAIL_BYTES_PER_READ = 32_000_000
 """About so many bytes of details are read at once, and no fewer than those of a day."""
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter to itself while another waits; Python's own is 5 ms."""
+
 Bounds = Mapping[date, tuple[datetime, datetime]]
 """Days and their instants ``[from, to)``."""
 
 
-class ReadRows(Protocol):
-    """Reads rows of the log by a statement of `SourceStatements.runs`."""
+class FetchRows(Protocol):
+    """Fetches rows of the log by a statement of `SourceStatements.runs`."""
 
-    def __call__(self, reading: Reading, parameters: Mapping[str, object]) -> RunRows:
-        """Return the rows of ``days``, with counts and details."""
+    def __call__(self, reading: Reading, parameters: Mapping[str, object]) -> RawRows:
+        """Return rows of ``days``, with counts and details; they are decoded while the next ones are on their way."""
         ...
 
 
@@ -51,7 +57,7 @@ class DaysRead:
 
     Args:
         days: oldest first, without a gap.
-        runs: `RUN_COLUMNS`, `COUNT_COLUMNS` and `DETAIL_COLUMNS` of all their runs.
+        runs: `RUN_COLUMNS`, `COUNT_COLUMNS` and `DETAIL_COLUMNS` of all their runs, in no order.
         read_at: when the oldest of it began to be read; aware.
         rows_read: rows that left the database for it.
         late_sync_ids: of the runs that took longer than ``source.id_slack``, as text.
@@ -72,23 +78,33 @@ class DaysRead:
     round_trips: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fetched:
+    """What was fetched for some days that follow each other; ``is_last`` of their stretch."""
+
+    days: tuple[date, ...]
+    is_last: bool
+    reading: Reading
+    began: datetime
+    rows: RawRows
+
+
 @dataclass(slots=True)
 class _Carried:
-    """Rows of days to come, when the oldest of them were read, and the key at which the next read begins."""
+    """Rows of days to come, and when the oldest of them were read."""
 
     rows: RunRows | None = None
     read_at: datetime | None = None
-    next_low: object = None
 
 
 class DayStream:
     """Reads days in chunks on one session."""
 
-    def __init__(self, *, shape: SourceShape, policy: SourcePolicy, search: RunSearch, read_rows: ReadRows) -> None:
+    def __init__(self, *, shape: SourceShape, policy: SourcePolicy, search: RunSearch, fetch: FetchRows) -> None:
         self._shape = shape
         self._policy = policy
         self._search = search
-        self._read_rows = read_rows
+        self._fetch = fetch
 
     def chunks(
         self,
@@ -99,9 +115,11 @@ class DayStream:
         clock: Callable[[], datetime],
         rows_per_read: int,
         pause: timedelta = timedelta(0),
-    ) -> Iterator[DaysRead]:
+    ) -> Generator[DaysRead]:
         """
-        Yield the days in chunks, oldest first.
+        Yield the days in chunks, oldest first; while one is in use, a thread fetches the next.
+
+        Left early, it waits for the read that is under way. Until then nobody else may use the session.
 
         Args:
             bounds: the days; any, in any order. A gap costs a search of its own.
@@ -114,70 +132,91 @@ class DayStream:
         Raises:
             SourceError: what `source_errors` maps.
         """
-        days_at_once = 1
-        is_first = True
-        for stretch in stretches(sorted(bounds)):
-            carried, at = _Carried(), 0
-            while at < len(stretch):
-                days = stretch[at : at + days_at_once]
-                if not is_first and pause:
-                    time.sleep(pause.total_seconds())
-                is_last = at + len(days) == len(stretch)
-                chunk, weight = self._chunk(
-                    days, bounds, carried, is_last=is_last, slack=slack, as_of=as_of, clock=clock
-                )
-                yield chunk
-                is_first, at = False, at + len(days)
-                rows = max(1, len(chunk.runs) // len(days))
-                room = min(rows_per_read // rows, DETAIL_BYTES_PER_READ * len(days) // max(1, weight))
-                days_at_once = max(1, min(room, DAYS_PER_READ))
+        fetches = self._fetches(bounds, slack=slack, as_of=as_of, clock=clock, rows_per_read=rows_per_read, pause=pause)
+        carried = _Carried()
+        with closing(_ahead(fetches)) as ahead:
+            for fetched in ahead:
+                yield self._chunk(fetched, bounds, carried, slack=slack)
+                if fetched.is_last:
+                    carried = _Carried()
 
-    def _chunk(
+    def _fetches(
         self,
-        days: Sequence[date],
         bounds: Bounds,
-        carried: _Carried,
         *,
-        is_last: bool,
         slack: timedelta,
         as_of: datetime,
         clock: Callable[[], datetime],
-    ) -> tuple[DaysRead, int]:
-        """Read some days that follow each other and return them, and the bytes of their details."""
-        search, reading, began = self._search, Reading(as_of), clock()
+        rows_per_read: int,
+        pause: timedelta,
+    ) -> Iterator[_Fetched]:
+        days_at_once = 1
+        is_first = True
+        for stretch in stretches(sorted(bounds)):
+            at, next_low = 0, None
+            while at < len(stretch):
+                days = tuple(stretch[at : at + days_at_once])
+                if not is_first and pause:
+                    time.sleep(pause.total_seconds())
+                reading, began = Reading(as_of), clock()
+                parameters = self._parameters(
+                    reading, days, bounds, next_low=next_low, is_last=at + len(days) == len(stretch), slack=slack
+                )
+                fetched = self._fetch(reading, parameters)
+                is_first, at = False, at + len(days)
+                next_low = None if self._is_by_end else parameters["high"]
+                yield _Fetched(days=days, is_last=at == len(stretch), reading=reading, began=began, rows=fetched)
+                rows, weight = max(1, len(fetched) // len(days)), fetched.detail_bytes
+                room = min(rows_per_read // rows, DETAIL_BYTES_PER_READ * len(days) // max(1, weight))
+                days_at_once = max(1, min(room, DAYS_PER_READ))
+
+    @property
+    def _is_by_end(self) -> bool:
+        return self._shape.search == "completed_at"
+
+    def _parameters(
+        self,
+        reading: Reading,
+        days: Sequence[date],
+        bounds: Bounds,
+        *,
+        next_low: object,
+        is_last: bool,
+        slack: timedelta,
+    ) -> dict[str, object]:
+        search = self._search
         start, end = bounds[days[0]][0], bounds[days[-1]][1]
-        by_end = self._shape.search == "completed_at"
         low, high = search.range_of(
             reading, oldest=start - slack - self._policy.id_slack, newest=end + self._policy.id_slack
         )
-        if carried.next_low is not None:
-            low = carried.next_low
         # An index on the end finds the days themselves, and after the last chunk nothing comes: nothing is carried.
-        until = end if by_end or is_last else END_OF_TIME
-        parameters = {
-            "low": low,
+        until = end if self._is_by_end or is_last else END_OF_TIME
+        return {
+            "low": low if next_low is None else next_low,
             "high": high,
             "from_raw": search.raw("completed_at", start, towards="past"),
             "to_raw": search.raw("completed_at", until, towards="future"),
             "start_from_raw": search.raw("started_at", start, towards="past"),
             "start_to_raw": search.raw("started_at", until, towards="future"),
         }
-        fresh = self._read_rows(reading, parameters)
+
+    def _chunk(self, fetched: _Fetched, bounds: Bounds, carried: _Carried, *, slack: timedelta) -> DaysRead:
+        """Return the days that were fetched, whole, and keep what is of later days."""
+        days, reading = fetched.days, fetched.reading
+        start, end = moment(bounds[days[0]][0]), moment(bounds[days[-1]][1])
+        fresh = fetched.rows.decoded()
         rows = fresh if carried.rows is None else carried.rows.joined(fresh)
         belongs = rows.belongs_at()
-        is_ours = (belongs >= moment(start)) & (belongs < moment(end))
-        read_at = min(began, carried.read_at or began)
-        _carry_on(carried, rows, belongs >= moment(end), of_before=len(rows) - len(fresh), began=began)
-        carried.next_low = None if by_end else high
-        ours, belongs = rows.only(is_ours), belongs[is_ours]
+        read_at = min(fetched.began, carried.read_at or fetched.began)
+        _carry_on(carried, rows, belongs >= end, of_before=len(rows) - len(fresh), began=fetched.began)
         day_starts = np.array([moment(bounds[day][0]) for day in days])
-        own_start: Times = day_starts[np.searchsorted(day_starts, belongs, side="right") - 1]
-        is_kept = ~(ours.started < own_start - np.timedelta64(slack))
-        ours, belongs, own_start = ours.only(is_kept), belongs[is_kept], own_start[is_kept]
+        own_start: Times = day_starts[np.maximum(np.searchsorted(day_starts, belongs, side="right") - 1, 0)]
+        is_ours = (belongs >= start) & (belongs < end) & ~(rows.started < own_start - np.timedelta64(slack))
+        ours, belongs, own_start = rows.only(is_ours), belongs[is_ours], own_start[is_ours]
         id_slack = np.timedelta64(self._policy.id_slack)
         return DaysRead(
-            days=tuple(days),
-            runs=ours.frame(),
+            days=days,
+            runs=ours.frame(in_order=False),
             read_at=read_at,
             rows_read=len(fresh),
             late_sync_ids=tuple(str(each) for each in ours.ids[belongs - ours.started > id_slack].tolist()),
@@ -185,7 +224,7 @@ class DayStream:
             anomalies=ours.anomalies(now=reading.now),
             notes=(*self._shape.notes, *reading.notes),
             round_trips=reading.round_trips,
-        ), ours.detail_bytes()
+        )
 
 
 def _carry_on(
@@ -195,6 +234,31 @@ def _carry_on(
     if not is_later[:of_before].any():
         carried.read_at = began
     carried.rows = rows.only(is_later)
+
+
+def _ahead(fetches: Iterator[_Fetched]) -> Generator[_Fetched]:
+    """Yield what is fetched while a thread fetches the next."""
+    with _quick_switches(), ThreadPoolExecutor(1, thread_name_prefix="read-days") as thread:
+        upcoming = thread.submit(next, fetches, None)
+        while (fetched := upcoming.result()) is not None:
+            upcoming = thread.submit(next, fetches, None)
+            yield fetched
+
+
+@contextmanager
+def _quick_switches() -> Iterator[None]:
+    """
+    Let a thread that waits for the interpreter have it sooner.
+
+    A search is some ten short statements; after each, the fetching thread would wait up to 5 ms for the one that computes,
+    and the database with it: a third of the time.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, SWITCH_SECONDS))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def stretches(days: Sequence[date]) -> Iterator[list[date]]:

@@ -13,8 +13,9 @@ from psycopg import sql
 from include.sync_health.frames import CANCELLED_BY_USER, DATA_TYPES, DETAIL_TEXT_LIMIT, RUN_STATUSES
 from include.warehouse.source_schema import DETAILS
 
-DATA_TYPE_UNIT, CANCELLED_UNIT, DETAIL_UNIT = 16, 256, 512
-"""How the one code per row is packed: status + 16 * data type + 256 if cancelled by a user + 512 if details follow."""
+DATA_TYPE_UNIT, CANCELLED_UNIT, DETAIL_UNIT, TEXT_UNIT = 16, 256, 512, 1024
+"""How the one code per row is packed: status + 16 * data type + 256 if cancelled by a user + 512 if details follow + 1024
+if it failed with a text, which follows."""
 
 EMPTY_DETAILS = "'null', '[]', '{}', '\"\"'"
 """JSON documents that say nothing; PHP writes an empty map as a list."""
@@ -25,10 +26,33 @@ DETAILED_STATUSES = "'completed', 'failed'"
 
 def packed_code(details: Sequence[str]) -> sql.Composed:
     """Return the code of a row; its detail flag is set where one of the ``details`` columns says something."""
+    # What most rows are comes first: a row costs as many comparisons of texts as it takes to find its status.
+    status = sql.SQL(
+        "CASE status::text WHEN 'completed' THEN {completed}"
+        " WHEN 'failed' THEN CASE WHEN error_message IS NULL THEN {failed}"
+        " WHEN error_message::text = {cancelled} THEN {by_user} ELSE {told} END"
+        " {cases} ELSE CASE WHEN status IS NULL THEN {null} ELSE {unknown} END END"
+    ).format(
+        completed=_number(RUN_STATUSES.index("completed")),
+        failed=_number(RUN_STATUSES.index("failed")),
+        cancelled=sql.Literal(CANCELLED_BY_USER),
+        by_user=_number(RUN_STATUSES.index("failed") + CANCELLED_UNIT + TEXT_UNIT),
+        told=_number(RUN_STATUSES.index("failed") + TEXT_UNIT),
+        cases=_cases(RUN_STATUSES, but=("completed", "failed")),
+        null=_number(len(RUN_STATUSES)),
+        unknown=_number(len(RUN_STATUSES) - 1),
+    )
+    data_type = sql.SQL(
+        "CASE data_type::text {cases} ELSE CASE WHEN data_type IS NULL THEN {null} ELSE {unknown} END END"
+    ).format(
+        cases=_cases(DATA_TYPES, unit=DATA_TYPE_UNIT),
+        null=_number(len(DATA_TYPES) * DATA_TYPE_UNIT),
+        unknown=_number((len(DATA_TYPES) - 1) * DATA_TYPE_UNIT),
+    )
+    code = sql.SQL("{} + {}").format(status, data_type)
     if not details:
-        return _plain_code()
-    flag = sql.SQL(" + CASE WHEN {} THEN {} ELSE 0 END").format(_has_details(details), sql.SQL(str(DETAIL_UNIT)))
-    return _plain_code() + flag
+        return code
+    return code + sql.SQL(" + CASE WHEN {} THEN {} ELSE 0 END").format(_has_details(details), _number(DETAIL_UNIT))
 
 
 def detail_texts(details: Sequence[str]) -> sql.Composable:
@@ -38,20 +62,6 @@ def detail_texts(details: Sequence[str]) -> sql.Composable:
     parts = [_detail_text(column) if column in details else sql.SQL("'null'") for column in DETAILS]
     return sql.SQL(", json_agg('[' || {} || ']') FILTER (WHERE {})").format(
         sql.SQL(" || ',' || ").join(parts), _has_details(details)
-    )
-
-
-def _plain_code() -> sql.Composed:
-    return sql.SQL(
-        "{status} + {type_unit} * {data_type}"
-        " + CASE WHEN status::text = 'failed' THEN"
-        " CASE WHEN error_message::text = {cancelled} THEN {cancelled_unit} ELSE 0 END ELSE 0 END"
-    ).format(
-        status=_code_of("status", RUN_STATUSES),
-        type_unit=sql.SQL(str(DATA_TYPE_UNIT)),
-        data_type=_code_of("data_type", DATA_TYPES),
-        cancelled=sql.Literal(CANCELLED_BY_USER),
-        cancelled_unit=sql.SQL(str(CANCELLED_UNIT)),
     )
 
 
@@ -77,13 +87,14 @@ def _detail_text(column: str) -> sql.Composed:
     ).format(name=sql.Identifier(column), limit=sql.SQL(str(DETAIL_TEXT_LIMIT)))
 
 
-def _code_of(column: str, names: tuple[str, ...]) -> sql.Composed:
-    """Return SQL for the position of a column's text among ``names``: their last is "unknown", one more is NULL."""
-    name, unknown = sql.Identifier(column), len(names) - 1
-    cases = sql.SQL(" ").join(
-        sql.SQL("WHEN {} THEN {}").format(sql.Literal(text), sql.SQL(str(code)))
-        for code, text in enumerate(names[:unknown])
+def _cases(names: tuple[str, ...], *, unit: int = 1, but: Sequence[str] = ()) -> sql.Composed:
+    """Return the cases of the texts among ``names``, whose last is "unknown", but for some; each its position times a unit."""
+    return sql.SQL(" ").join(
+        sql.SQL("WHEN {} THEN {}").format(sql.Literal(text), _number(place * unit))
+        for place, text in enumerate(names[:-1])
+        if text not in but
     )
-    return sql.SQL("CASE {name}::text {cases} ELSE CASE WHEN {name} IS NULL THEN {null} ELSE {unknown} END END").format(
-        name=name, cases=cases, null=sql.SQL(str(unknown + 1)), unknown=sql.SQL(str(unknown))
-    )
+
+
+def _number(number: int) -> sql.SQL:
+    return sql.SQL(str(number))

@@ -14,10 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, DETAIL_COLUMNS, RUN_COLUMNS, RUN_STATUSES
-from include.warehouse.binary_arrays import decode_array, decode_counts, decode_texts, decode_times
-from include.warehouse.run_codes import CANCELLED_UNIT, DATA_TYPE_UNIT, DETAIL_UNIT
-from include.warehouse.source_schema import COUNTS, SourceShape
+from include.warehouse.binary_arrays import decode_texts
+from include.warehouse.packed_columns import unpacked, unpacked_counts, unpacked_times
+from include.warehouse.run_codes import CANCELLED_UNIT, DATA_TYPE_UNIT, DETAIL_UNIT, TEXT_UNIT
+from include.warehouse.source_schema import COUNT_TYPES, COUNTS, SourceShape
 from include.warehouse.source_statements import FINISHED_BADLY
+from include.warehouse.source_time import SANE_FROM, SANE_UNTIL, is_bare
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far a stamp may lie ahead of the database's clock before it counts as one from the future."""
@@ -25,8 +27,12 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 KEY_DTYPES: dict[str, type] = {"integer": np.int64, "uuid": object}
 """numpy type of a key column by its kind."""
 
+_CODE_PLACE, _CODE_BYTES = 2, 2
+_SANE_FROM, _SANE_UNTIL = np.datetime64(SANE_FROM, "us"), np.datetime64(SANE_UNTIL, "us")
+
 Times = NDArray[np.datetime64]
 Flags = NDArray[np.bool_]
+Codes = NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class RunRows:
 
     ids: NDArray[Any]
     credentials: NDArray[Any]
-    codes: NDArray[np.int64]
+    codes: Codes
     started: Times
     completed: Times
     finished: Times
@@ -50,49 +56,6 @@ class RunRows:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @classmethod
-    def decoded(
-        cls,
-        buffers: Sequence[bytes | None],
-        *,
-        shape: SourceShape,
-        counts: Sequence[str] | None = None,
-        details: Sequence[str] | None = None,
-    ) -> RunRows:
-        """
-        Return the rows of one `SourceStatements.runs` result.
-
-        Args:
-            buffers: its columns.
-            shape: what it was made for.
-            counts: the count columns it asked for, in its order; the others are NaN. None: no counts at all.
-            details: the columns it asked details of; empty: there are none. None: they were not asked for.
-
-        Raises:
-            SourceError: ``invalid``: the buffers are not what that statement returns.
-        """
-        # The kind of a key must not depend on whether there are rows.
-        ids: NDArray[Any] = decode_array(buffers[0], name="id").astype(KEY_DTYPES[shape.run_key])
-        credentials: NDArray[Any] = decode_array(buffers[1], name="credential").astype(
-            KEY_DTYPES[shape.credential_id_key]
-        )
-        codes = decode_array(buffers[2], name="code").astype(np.int64)
-        started, completed = decode_times(buffers[3], name="started_at"), decode_times(buffers[4], name="completed_at")
-        status = codes % DATA_TYPE_UNIT
-        finished = completed.copy()
-        # Both are in the order of the rows they were taken from.
-        finished[_is_status(status, *FINISHED_BADLY) & np.isnat(completed)] = decode_times(buffers[5], name="late")
-        texts = np.full(len(ids), None, dtype=object)
-        texts[_is_status(status, "failed")] = decode_texts(buffers[6])
-        numbers = np.full((len(ids), 0 if counts is None else len(COUNTS)), np.nan)
-        last = 7 + len(counts or ())
-        for buffer, column in zip(buffers[7:last], counts or (), strict=True):
-            numbers[:, list(COUNTS).index(column)] = decode_counts(buffer, name=column)
-        told = np.full((len(ids), 0 if details is None else 1), None, dtype=object)
-        if details:
-            told[codes >= DETAIL_UNIT, 0] = decode_texts(buffers[last])
-        return cls(ids, credentials, codes, started, completed, finished, texts, numbers, told)
 
     def joined(self, other: RunRows) -> RunRows:
         """Return these rows and those of ``other`` whose ids are not among them."""
@@ -118,10 +81,6 @@ class RunRows:
         """Return the instant by which each row belongs to a day: its end, or, having none, its start."""
         at: Times = np.where(np.isnat(self.completed), self.started, self.completed)
         return at
-
-    def detail_bytes(self) -> int:
-        """Return about how many bytes the details have."""
-        return sum(len(text) for text in self.details[self.codes >= DETAIL_UNIT].ravel().tolist() if text)
 
     def open_at(self, as_of: datetime, *, started_before: datetime | None = None) -> Flags:
         """
@@ -167,20 +126,22 @@ class RunRows:
         }
         return {kind: int(flag.sum()) for kind, flag in flags.items() if flag.any()}
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self, *, in_order: bool = True) -> pd.DataFrame:
         """
         Return `RUN_COLUMNS`, and `COUNT_COLUMNS` and `DETAIL_COLUMNS` where there are any, by ``finished_at`` and then
-        ``sync_id``; rows that are not finished come last.
+        ``sync_id``; rows that are not finished come last. Without ``in_order`` they stay as they are.
         """
-        by_id = np.argsort(self.ids, kind="stable")
-        rows = self.only(by_id[np.argsort(self.finished[by_id], kind="stable")])
+        rows = self
+        if in_order:
+            by_id = np.argsort(self.ids, kind="stable")
+            rows = self.only(by_id[np.argsort(self.finished[by_id], kind="stable")])
         status, data_type = rows.codes % DATA_TYPE_UNIT, rows.codes % CANCELLED_UNIT // DATA_TYPE_UNIT
         columns: dict[str, Any] = {
             "sync_id": rows.ids,
             "credential_id": rows.credentials,
             "data_type": _categories(data_type, DATA_TYPES),
             "status": _categories(status, RUN_STATUSES),
-            "is_cancelled": (rows.codes % DETAIL_UNIT >= CANCELLED_UNIT) | rows.has_status("cancelled"),
+            "is_cancelled": ((rows.codes & CANCELLED_UNIT) > 0) | rows.has_status("cancelled"),
             "started_at": _utc(rows.started),
             "completed_at": _utc(rows.completed),
             "finished_at": _utc(rows.finished),
@@ -191,7 +152,8 @@ class RunRows:
         columns |= {column: rows.counts[:, place] for place, column in enumerate(counts)}
         details = DETAIL_COLUMNS[: rows.details.shape[1]]
         columns |= {column: pd.Series(rows.details[:, place], dtype=object) for place, column in enumerate(details)}
-        return pd.DataFrame(columns, columns=[*RUN_COLUMNS, *counts, *details])
+        # Nobody else has these arrays: they need not be copied into blocks.
+        return pd.DataFrame(columns, columns=[*RUN_COLUMNS, *counts, *details], copy=False)
 
     def columns(self) -> tuple[NDArray[Any], ...]:
         """Return the columns in the order of the fields."""
@@ -208,19 +170,85 @@ class RunRows:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawRows:
+    """
+    Rows as they left the database.
+
+    Args:
+        buffers: the columns of one `SourceStatements.runs` result.
+        shape, zone: what its statement was made for.
+        counts: the count columns it asked for, in its order; the others are NaN. None: no counts at all.
+        details: the columns it asked details of; empty: there are none. None: they were not asked for.
+    """
+
+    buffers: Sequence[bytes | None]
+    shape: SourceShape
+    zone: str
+    counts: Sequence[str] | None = None
+    details: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.buffers[_CODE_PLACE] or b"") // _CODE_BYTES
+
+    @property
+    def detail_bytes(self) -> int:
+        """About how many bytes the details have."""
+        return len(self.buffers[-1] or b"") if self.details else 0
+
+    def decoded(self) -> RunRows:
+        """
+        Return the rows.
+
+        Raises:
+            SourceError: ``invalid``: the buffers are not what that statement returns.
+        """
+        buffers, shape, counts, details = self.buffers, self.shape, self.counts, self.details
+        # The kind of a key must not depend on whether there are rows.
+        ids: NDArray[Any] = unpacked(buffers[0], shape.key_type("id"), name="id").astype(KEY_DTYPES[shape.run_key])
+        rows, key = len(ids), shape.credential_key
+        credentials: NDArray[Any] = unpacked(buffers[1], shape.key_type(key), name=key, rows=rows).astype(
+            KEY_DTYPES[shape.credential_id_key]
+        )
+        codes = unpacked(buffers[_CODE_PLACE], "int2", name="code", rows=rows)
+        started, completed = self._times(3, "started_at", rows=rows), self._times(4, "completed_at", rows=rows)
+        status = codes % DATA_TYPE_UNIT
+        finished = completed.copy()
+        # Both are in the order of the rows they were taken from.
+        finished[_is_status(status, *FINISHED_BADLY) & np.isnat(completed)] = unpacked_times(buffers[5], name="late")
+        texts = np.full(len(ids), None, dtype=object)
+        texts[(codes & TEXT_UNIT) > 0] = decode_texts(buffers[6])
+        numbers = np.full((len(ids), 0 if counts is None else len(COUNTS)), np.nan)
+        last = 7 + len(counts or ())
+        for buffer, column in zip(buffers[7:last], counts or (), strict=True):
+            read_as = COUNT_TYPES[shape.runs.types[column]]
+            numbers[:, list(COUNTS).index(column)] = unpacked_counts(buffer, read_as, name=column, rows=rows)
+        told = np.full((len(ids), 0 if details is None else 1), None, dtype=object)
+        if details:
+            told[(codes & DETAIL_UNIT) > 0, 0] = decode_texts(buffers[last])
+        return RunRows(ids, credentials, codes, started, completed, finished, texts, numbers, told)
+
+    def _times(self, place: int, column: str, *, rows: int) -> Times:
+        times = unpacked_times(self.buffers[place], name=column, rows=rows)
+        # Where it had to convert, the database has left out what is no time.
+        if is_bare(is_aware=self.shape.runs.is_aware(column), zone=self.zone):
+            times[~((times >= _SANE_FROM) & (times <= _SANE_UNTIL))] = np.datetime64("NaT", "us")
+        return times
+
+
 def moment(at: datetime) -> np.datetime64:
     """Return an aware datetime as numpy's, in UTC."""
     return np.datetime64(at.astimezone(UTC).replace(tzinfo=None), "us")
 
 
-def _is_status(status: NDArray[np.int64], *names: str) -> Flags:
+def _is_status(status: Codes, *names: str) -> Flags:
     is_named = np.zeros(DATA_TYPE_UNIT, dtype=bool)
     is_named[[RUN_STATUSES.index(name) for name in names]] = True
     chosen: Flags = is_named[status]
     return chosen
 
 
-def _categories(codes: NDArray[np.int64], names: tuple[str, ...]) -> pd.Categorical[str]:
+def _categories(codes: Codes, names: tuple[str, ...]) -> pd.Categorical[str]:
     # NULL has the code after the last; the frame tells it as "unknown".
     return pd.Categorical.from_codes(np.minimum(codes, len(names) - 1), categories=pd.Index(names))
 

@@ -9,7 +9,7 @@ as open, or, without that memory, when it started within ``source.open_lookback`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -20,9 +20,9 @@ import pandas as pd
 from include.sync_health.errors import RequestError
 from include.sync_health.policy import SourcePolicy
 from include.warehouse import credential_reader, source_estimate
-from include.warehouse.binary_arrays import raw_row
+from include.warehouse.binary_arrays import raw_row, raw_row_in_one_call
 from include.warehouse.day_stream import Bounds, DaysRead, DayStream
-from include.warehouse.run_rows import CLOCK_TOLERANCE, RunRows, moment
+from include.warehouse.run_rows import CLOCK_TOLERANCE, RawRows, RunRows, moment
 from include.warehouse.run_search import Reading, RunSearch
 from include.warehouse.source_keys import key_of
 from include.warehouse.source_schema import SourceShape, describe_source, known_details, require_counts
@@ -220,7 +220,7 @@ class SourceReader:
         clock: Callable[[], datetime],
         rows_per_read: int = ROWS_PER_READ,
         pause: timedelta = timedelta(0),
-    ) -> Iterator[DaysRead]:
+    ) -> Generator[DaysRead]:
         """
         Yield the runs that belong to some days, with `COUNT_COLUMNS` and `DETAIL_COLUMNS`, chunk by chunk, oldest first.
 
@@ -239,10 +239,10 @@ class SourceReader:
                 raise RequestError(f"the day {day.isoformat()}, [{start.isoformat()}, {end.isoformat()}), is none")
         counts, details = require_counts(self.shape, self._policy), known_details(self.shape)
 
-        def read_rows(reading: Reading, parameters: Mapping[str, object]) -> RunRows:
-            return self._read_rows(reading, "days", parameters, counts=counts, details=details)
+        def fetch(reading: Reading, parameters: Mapping[str, object]) -> RawRows:
+            return self._fetch_rows(reading, "days", parameters, counts=counts, details=details, in_one_call=True)
 
-        stream = DayStream(shape=self.shape, policy=self._policy, search=self._search, read_rows=read_rows)
+        stream = DayStream(shape=self.shape, policy=self._policy, search=self._search, fetch=fetch)
         return stream.chunks(bounds, slack=slack, as_of=as_of, clock=clock, rows_per_read=rows_per_read, pause=pause)
 
     def read_finished(self, sync_ids: Sequence[str], *, as_of: datetime) -> pd.DataFrame:
@@ -323,7 +323,7 @@ class SourceReader:
             "as_of_raw": search.raw("started_at", reading.as_of, towards="future"),
             "future_raw": search.raw("started_at", limit, towards="future"),
         }
-        return self._read_rows(reading, "window", parameters, only_failed=only_failed, counts=counts)
+        return self._fetch_rows(reading, "window", parameters, only_failed=only_failed, counts=counts).decoded()
 
     def _read_remembered(
         self,
@@ -336,7 +336,7 @@ class SourceReader:
         keys = {text: key_of(text, self.shape.run_key) for text in dict.fromkeys(ids)}
         # An id of the wrong kind is one from before the source was rebuilt: its row is gone.
         wanted = [key for key in keys.values() if key is not None]
-        rows = self._read_rows(reading, "keys", {"keys": wanted}, counts=counts, details=details)
+        rows = self._fetch_rows(reading, "keys", {"keys": wanted}, counts=counts, details=details).decoded()
         there = {str(value) for value in rows.ids}
         missing = [text for text, key in keys.items() if key is None or str(key) not in there]
         if missing and reading.filters:
@@ -346,7 +346,7 @@ class SourceReader:
             missing = [text for text in missing if str(keys[text]) not in there]
         return rows, tuple(missing)
 
-    def _read_rows(
+    def _fetch_rows(
         self,
         reading: Reading,
         rows: str,
@@ -355,7 +355,8 @@ class SourceReader:
         only_failed: bool = False,
         counts: Sequence[str] | None,
         details: Sequence[str] | None = None,
-    ) -> RunRows:
+        in_one_call: bool = False,
+    ) -> RawRows:
         statement = self._statements.runs(
             rows,
             only_failed=only_failed,
@@ -366,9 +367,14 @@ class SourceReader:
         )
         reading.round_trips += 1
         with source_errors(f"reading {self.shape.runs.name}", self._policy):
-            cursor = self._session.cursor(binary=True)
-            cursor.execute(statement, {"zone": self._policy.timezone, **reading.filters, **parameters}, prepare=True)
-            return RunRows.decoded(raw_row(cursor), shape=self.shape, counts=counts, details=details)
+            values = {"zone": self._policy.timezone, **reading.filters, **parameters}
+            if in_one_call:
+                row = raw_row_in_one_call(self._session, statement, values)
+            else:
+                cursor = self._session.cursor(binary=True)
+                cursor.execute(statement, values, prepare=True)
+                row = raw_row(cursor)
+        return RawRows(buffers=row, shape=self.shape, zone=self._policy.timezone, counts=counts, details=details)
 
     def _result(
         self,

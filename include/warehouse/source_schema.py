@@ -9,7 +9,7 @@ the one at hand from fixed lists of names, so that every identifier in our SQL c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from include.sync_health.durations import describe
 from include.sync_health.errors import SourceError
@@ -47,7 +47,7 @@ DETAIL_TYPES = frozenset({"json", "jsonb", "text", "varchar"})
 COUNTS_REQUIRED = ("records_processed",)
 """Every shape has it; without the others their counts are not a number."""
 
-COUNT_TYPES = {"int2": "int4", "int4": "int4", "int8": "int8"}
+COUNT_TYPES: dict[str, Literal["int4", "int8"]] = {"int2": "int4", "int4": "int4", "int8": "int8"}
 """Accepted types of counts, and the type they are read as."""
 
 CREDENTIAL_REQUIRED = ("id", "company_id", "environment", "connection_status", "token_expires_at")
@@ -57,6 +57,8 @@ SECRETS = ("client_id", "client_secret")
 
 TIME_TYPES = {"timestamp": False, "timestamptz": True}
 """Accepted types of time columns, and whether they know their zone."""
+
+KeyType = Literal["int2", "int4", "int8", "uuid"]
 
 KEY_TYPES: dict[str, Literal["integer", "uuid"]] = {
     "int2": "integer",
@@ -140,6 +142,11 @@ class SourceShape:
     search: Literal["id", "started_at", "completed_at", "scan"]
     notes: tuple[str, ...]
 
+    def key_type(self, column: str) -> KeyType:
+        """Return the type of a key column of the sync log: its own, or that of its credential."""
+        # `_key_kind` has checked it.
+        return cast(KeyType, self.runs.types[column])
+
 
 def describe_source(session: Session, policy: SourcePolicy) -> SourceShape:
     """
@@ -163,6 +170,7 @@ def describe_source(session: Session, policy: SourcePolicy) -> SourceShape:
     _require_times(runs, ("started_at", "completed_at", *RUN_OPTIONAL))
     _require_times(credentials, ("token_expires_at", *CREDENTIAL_OPTIONAL))
     run_key, credential_id_key = _key_kind(runs), _key_kind(credentials)
+    _key_kind(runs, credential_key)
     indexed = _indexed(session, policy, runs)
     search, notes = _search(runs, run_key, indexed)
     if credential_key not in indexed:
@@ -318,11 +326,11 @@ def _require_times(table: Table, columns: tuple[str, ...]) -> None:
             )
 
 
-def _key_kind(table: Table) -> Literal["integer", "uuid"]:
-    kind = KEY_TYPES.get(table.types["id"])
+def _key_kind(table: Table, column: str = "id") -> Literal["integer", "uuid"]:
+    kind = KEY_TYPES.get(table.types[column])
     if kind is None:
         raise SourceError(
-            f"{table.name}.id is of type {table.types['id']}; expected an integer or uuid", cause="invalid"
+            f"{table.name}.{column} is of type {table.types[column]}; expected an integer or uuid", cause="invalid"
         )
     return kind
 

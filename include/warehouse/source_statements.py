@@ -14,9 +14,10 @@ from psycopg import sql
 
 from include.sync_health.frames import ERROR_TEXT_LIMIT
 from include.warehouse.id_window import BLOCK_ROWS, TELLING_ROWS
+from include.warehouse.packed_columns import packed
 from include.warehouse.run_codes import detail_texts, packed_code
 from include.warehouse.source_schema import COUNT_TYPES, CREDENTIAL_OPTIONAL, SECRETS, SourceShape
-from include.warehouse.source_time import instant
+from include.warehouse.source_time import SANE_FROM, SANE_UNTIL, UTC_NAMES, instant, is_bare
 
 NEWEST_RANK = 3
 """The newest ``started_at`` told is the third largest of the newest rows: two future stamps do not mislead it."""
@@ -31,10 +32,9 @@ OLDEST_SHARE = 0.1
 """The oldest ``started_at`` told is this quantile of the first block's: a few backdated imports do not mislead it."""
 
 NULL_COUNTS = {"int4": "-2147483648", "int8": "-9223372036854775808"}
-"""What stands for NULL in an array of counts: the smallest number of its type. A count below zero is told as it is."""
+"""What stands for NULL in a column of counts: the smallest number of its type. A count below zero is told as it is."""
 
-SANE_YEARS = "'1900-01-01' AND '2200-01-01'"
-"""Stamps outside, infinity among them, are no times: neither Python nor pandas can hold all that PostgreSQL can."""
+SANE_YEARS = f"'{SANE_FROM}' AND '{SANE_UNTIL}'"
 
 
 class SourceStatements:
@@ -163,15 +163,15 @@ class SourceStatements:
         details: Sequence[str] = (),
     ) -> bytes:
         """
-        Return the statement of one row of arrays: id, credential, code, started, completed, late, texts.
+        Return the statement of one row of packed columns: id, credential, code, started, completed, late, texts.
 
         ``rows`` is ``window`` (the range, prefiltered with `from_raw`, `as_of_raw` and `future_raw`: a superset
         of the rows finished in the window or open at its end), ``days`` (the range, prefiltered likewise for the rows
         that belong to a range of days) or ``keys`` (rows by primary key). ``counts`` names columns whose numbers
-        follow as further arrays, ``details`` columns of JSON, of which one more list of texts (`DETAIL_COLUMNS`) follows,
+        follow as further columns, ``details`` columns of JSON, of which one more list of texts (`DETAIL_COLUMNS`) follows,
         of the rows whose code says so.
-        Two arrays hold fewer rows, in the same order: ``late`` (what stands in for completed_at) those failed or
-        cancelled without completed_at; ``texts`` (JSON) those with status failed.
+        Two of them hold fewer rows, in the same order: ``late`` (what stands in for completed_at) those failed or
+        cancelled without completed_at; ``texts`` (JSON) those failed with a text.
         """
         key = (rows, only_failed, by_credential, by_environment, tuple(counts), tuple(details))
         if key not in self._runs:
@@ -189,7 +189,7 @@ class SourceStatements:
                         credential, self._credentials
                     )
                 )
-            query = self._run_arrays(counts, details) + sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
+            query = self._run_columns(counts, details) + sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
             self._runs[key] = query.as_bytes()
         return self._runs[key]
 
@@ -271,42 +271,39 @@ class SourceStatements:
             plausible=self._plausible,
         )
 
-    def _run_arrays(self, counts: Sequence[str], details: Sequence[str]) -> sql.Composed:
+    def _run_columns(self, counts: Sequence[str], details: Sequence[str]) -> sql.Composed:
         runs = self._shape.runs
-        started, completed = self._sane_time("started_at"), self._sane_time("completed_at")
-        late = sql.SQL("coalesce({}, {}, 'infinity')").format(
-            self._sane_time("updated_at") if runs.has("updated_at") else sql.SQL("NULL"), started
-        )
         return sql.SQL(
-            "SELECT array_agg({id}), array_agg({credential}), array_agg(({code})::int2),"
-            " array_agg(coalesce({started}, 'infinity')), array_agg(coalesce({completed}, 'infinity')),"
-            " array_agg({late}) FILTER (WHERE (completed_at BETWEEN {sane}) IS NOT TRUE AND status::text IN ({badly})),"
-            " json_agg(left(error_message::text, {limit})) FILTER (WHERE status::text = 'failed'){counts}{details} FROM {table}"
+            "SELECT {id}, {credential}, {code}, {started}, {completed},"
+            " {late} FILTER (WHERE (completed_at BETWEEN {sane}) IS NOT TRUE AND status::text IN ({badly})),"
+            " json_agg(left(error_message::text, {limit})) FILTER (WHERE error_message IS NOT NULL AND status::text = 'failed')"
+            "{counts}{details} FROM {table}"
         ).format(
-            counts=sql.SQL("").join(self._count_array(column) for column in counts),
+            counts=sql.SQL("").join(self._count(column) for column in counts),
             details=detail_texts(details),
             id=self._key("id"),
             credential=self._key(self._shape.credential_key),
-            code=packed_code(details),
-            started=started,
-            completed=completed,
-            late=late,
+            code=packed(sql.SQL("({})::int2").format(packed_code(details)), "int2"),
+            started=self._started_or_completed("started_at"),
+            completed=self._started_or_completed("completed_at"),
+            late=self._or_never(*(["updated_at"] if runs.has("updated_at") else []), "started_at"),
             sane=sql.SQL(SANE_YEARS),
             badly=sql.SQL(", ").join(sql.Literal(status) for status in FINISHED_BADLY),
             limit=sql.SQL(str(ERROR_TEXT_LIMIT)),
             table=self._table,
         )
 
-    def _count_array(self, column: str) -> sql.Composed:
+    def _count(self, column: str) -> sql.Composed:
         read_as = COUNT_TYPES[self._shape.runs.types[column]]
-        return sql.SQL(", array_agg(coalesce({}::{}, ({})::{}))").format(
+        value = sql.SQL("coalesce({}::{}, ({})::{})").format(
             sql.Identifier(column), sql.SQL(read_as), sql.SQL(NULL_COUNTS[read_as]), sql.SQL(read_as)
         )
+        return sql.SQL(", ") + packed(value, read_as)
 
     @property
     def _days(self) -> sql.Composed:
         # An end that is no time is none. All of it can be answered by an index on completed_at, where there is one.
-        first, last = (sql.SQL(year) for year in SANE_YEARS.split(" AND "))
+        first, last = sql.Literal(SANE_FROM), sql.Literal(SANE_UNTIL)
         belonging = sql.SQL(
             "(completed_at >= %(from_raw)s AND completed_at < %(to_raw)s"
             " OR (completed_at IS NULL OR completed_at < {} OR completed_at > {})"
@@ -347,6 +344,20 @@ class SourceStatements:
         return instant(column, is_aware=self._shape.runs.is_aware(column), zone=self._zone)
 
     def _key(self, column: str) -> sql.Composable:
-        # A UUID travels as its text, whose width is fixed as well.
-        suffix = "::text" if self._shape.runs.types[column] == "uuid" else ""
-        return sql.Identifier(column) + sql.SQL(suffix)
+        return packed(sql.Identifier(column), self._shape.key_type(column))
+
+    def _started_or_completed(self, column: str) -> sql.Composed:
+        """Return a packed column of a time, ``infinity`` where it is not known, or is no time."""
+        is_aware = self._shape.runs.is_aware(column)
+        if not is_bare(is_aware=is_aware, zone=self._zone):
+            return self._or_never(column)
+        # What is no time is told by whoever decodes it, which costs nothing there.
+        value = sql.SQL("coalesce({}, 'infinity')").format(sql.Identifier(column))
+        return packed(value, "timestamptz" if is_aware else "timestamp")
+
+    def _or_never(self, *columns: str) -> sql.Composed:
+        """Return a packed column of the first of some times that is one, ``infinity`` where none is."""
+        # A naive time in UTC is not converted: both types have one binary form.
+        is_naive = self._zone in UTC_NAMES and not any(self._shape.runs.is_aware(column) for column in columns)
+        times = sql.SQL(", ").join(self._sane_time(column) for column in columns)
+        return packed(sql.SQL("coalesce({}, 'infinity')").format(times), "timestamp" if is_naive else "timestamptz")

@@ -23,6 +23,9 @@ from include.sync_health.zones import known_zones
 CLOCK_CHANGE = timedelta(hours=3)
 """By how much wall-clock order may differ from the order of instants: more than any zone's clock change since 1970."""
 
+SANE_FROM, SANE_UNTIL = "1900-01-01", "2200-01-01"
+"""Stamps outside, infinity among them, are no times: neither Python nor pandas can hold all that PostgreSQL can."""
+
 UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu", "Universal", "Etc/Universal"})
 
 
@@ -41,6 +44,11 @@ def checked_zone(name: str) -> str:
     return name
 
 
+def is_bare(*, is_aware: bool, zone: str) -> bool:
+    """Return whether a column holds instants as they are: it knows its zone, or is naive in UTC."""
+    return is_aware or zone in UTC_NAMES
+
+
 def instant(column: str, *, is_aware: bool, zone: str) -> sql.Composable:
     """
     Return SQL for the instant that a column means; its statement takes the parameter ``zone``.
@@ -48,7 +56,7 @@ def instant(column: str, *, is_aware: bool, zone: str) -> sql.Composable:
     A naive column in UTC is returned bare: both types store the same microseconds, and the session is in UTC.
     """
     name = sql.Identifier(column)
-    if is_aware or zone in UTC_NAMES:
+    if is_bare(is_aware=is_aware, zone=zone):
         return name
     return sql.SQL("({} AT TIME ZONE %(zone)s::text)").format(name)
 

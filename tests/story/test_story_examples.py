@@ -8,6 +8,7 @@ import pytest
 
 from include.sync_health.alerts import NotifyReason
 from include.sync_health.checks import CREDENTIAL_HEALTH, DATA_QUALITY, SYNC_FAILURES
+from include.sync_health.company_names import CompanyNames
 from include.sync_health.daily_quality import aggregate_days
 from include.sync_health.verdicts import Severity
 from tests.agreement.plain_frames import counted_runs, credentials_of
@@ -164,7 +165,7 @@ def test_sync_metrics_recording() -> None:
 
     daily = aggregate_days(
         counted_runs([row]).assign(processing_seconds=120.0),
-        credentials=credentials_of([ACME]),
+        names=CompanyNames.of(credentials_of([ACME])),
         days=[AS_OF.date()],
         timezone=STORY.reporting_timezone,
         as_of=AS_OF,

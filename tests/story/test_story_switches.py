@@ -15,6 +15,7 @@ from include.orchestration.policy_file import OVERLAY_VARIABLE, load_policy
 from include.orchestration.policy_schema import tree_of
 from include.sync_health.alerts import AlertState
 from include.sync_health.checks import SYNC_FAILURES
+from include.sync_health.company_names import CompanyNames
 from include.sync_health.daily_quality import aggregate_days
 from include.sync_health.policy import Policy
 from tests.agreement.plain_frames import counted_runs, credentials_of
@@ -83,7 +84,7 @@ def stale_alert_after_a_success(policy: Policy) -> AlertState:
 def average_duration(policy: Policy) -> float | None:
     daily = aggregate_days(
         counted_runs([completed(HOUR, number=1)]),
-        credentials=credentials_of([ACME]),
+        names=CompanyNames.of(credentials_of([ACME])),
         days=[AS_OF.date()],
         timezone=policy.reporting_timezone,
         as_of=AS_OF,

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 from hypothesis import strategies as st
 
+from include.sync_health.company_names import CompanyNames
 from include.sync_health.daily_quality import DAILY_COLUMNS, aggregate_days, day_bounds
 from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, DETAIL_COLUMNS, RUN_COLUMNS, RUN_STATUSES
 from tests.sync_health.frames_of import credentials_frame
@@ -79,7 +80,11 @@ def frame_of(syncs: Iterable[Sync]) -> pd.DataFrame:
 
 def aggregated(*syncs: Sync, days: Iterable[date] = (DAY,), as_of: datetime | None = None, **options: Any) -> Any:
     """Return the aggregates as records; without NaN, which would not equal itself."""
-    options = {"timezone": "UTC", "late_data_days": LATE_DATA_DAYS, "credentials": credentials_frame([1, 2])} | options
+    options = {
+        "timezone": "UTC",
+        "late_data_days": LATE_DATA_DAYS,
+        "names": CompanyNames.of(credentials_frame([1, 2])),
+    } | options
     daily = aggregate_days(frame_of(syncs), days=list(days), as_of=as_of or noon(), **options).daily
     assert tuple(daily.columns) == DAILY_COLUMNS
     records = daily.to_dict("records")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from include.sync_health.company_names import CompanyNames
 from include.sync_health.daily_quality import aggregate_days, day_bounds, local_day
 from include.sync_health.errors import FrameError
 from tests.sync_health.daily_syncs import (
@@ -256,7 +257,7 @@ def test_a_frame_without_counts_is_refused() -> None:
     with pytest.raises(FrameError, match="records_failed"):
         aggregate_days(
             runs,
-            credentials=credentials_frame([1]),
+            names=CompanyNames.of(credentials_frame([1])),
             days=[DAY],
             timezone="UTC",
             as_of=noon(),
@@ -310,7 +311,7 @@ def test_the_fields_go_with_the_days() -> None:
     syncs = [sync(10, 8, 2, details=LACKS_TWO_NAMES, data_type="customers"), sync(10, 10, 0, data_type="invoices")]
     found = aggregate_days(
         frame_of(syncs),
-        credentials=credentials_frame([1]),
+        names=CompanyNames.of(credentials_frame([1])),
         days=[DAY],
         timezone="UTC",
         as_of=noon(),
@@ -345,6 +346,10 @@ def test_a_company_is_called_what_it_was(days_before: int, name: str) -> None:
             "environment": ["production", "production"],
         }
     )
-    (row,) = aggregated(sync(1, 1, 0, started_at=noon(day), completed_at=noon(day)), days=[day], names=names)
+    (row,) = aggregated(
+        sync(1, 1, 0, started_at=noon(day), completed_at=noon(day)),
+        days=[day],
+        names=CompanyNames.of(credentials_frame([1, 2]), names),
+    )
 
     assert (row["company_id"], row["company_name"], row["environment"]) == ("1001", name, "production")
