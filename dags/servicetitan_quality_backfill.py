@@ -18,8 +18,8 @@ time; it is replaced, never added to. Days older than the oldest row of the sour
 How gently it reads is `backfill` in the policy: a replica's connection, a pause, a time-out; and the pool
 `servicetitan_backfill` says how many months at once.
 
-**When this DAG fails:** whole days are done, the others are as they were, and nobody was told. `plan` red: a Param, the
-policy file, or a connection. `restate_month` red: the source or our database; its log has the line. Trigger it again with
+**When this DAG fails:** whole days are done, the others are as they were, and nobody was told. `plan` red: a Param (also
+one that there is not, such as a misspelt one), the policy file, or a connection. `restate_month` red: the source or our database; its log has the line. Trigger it again with
 *Days: missing*. See `docs/runbook.md`.
 """
 

@@ -2,8 +2,8 @@
 The monitor from a shell: ``python -m include.cli COMMAND [...]``.
 
 Exit codes: 0 all clear or done; 1 something breaches; 2 could not tell or could not do, which wins over 1, and a
-user's mistake is 2 with one line on stderr (with ``--json`` also ``{"error": ...}`` on stdout). 130 after Ctrl-C, 141
-when the reader of the output went away.
+user's mistake is 2 with one line on stderr (with ``--json`` also ``{"error": ...}`` on stdout), and so is an output that
+cannot be written. 130 after Ctrl-C, 141 when the reader of the output went away.
 
 Only the module of the command that is asked for is imported, so that ``--help`` and commands that need neither pandas
 nor Airflow do not pay for them.
@@ -12,7 +12,9 @@ nor Airflow do not pay for them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import errno
 import importlib
 import json
 import os
@@ -26,6 +28,9 @@ from include.sync_health.errors import MonitorError, RequestError
 PROGRAM = "python -m include.cli"
 EXIT_DONE, EXIT_BREACH, EXIT_FAILED = 0, 1, 2
 EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 130, 141  # as a shell tells it: 128 + SIGINT, 128 + SIGPIPE
+
+OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""How a disk refuses what is written to it; of a file that a command names the command tells it."""
 
 COMMANDS = {
     "migrate": "create or raise the monitoring schema",
@@ -75,25 +80,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-    except MonitorError as error:
-        if "--json" in arguments:
-            print(json.dumps({"error": str(error)}, ensure_ascii=False))
-        for line in str(error).splitlines() or [type(error).__name__]:
-            print(f"error: {line}", file=sys.stderr)
-        return EXIT_FAILED
+        code = _told(arguments)
+        _flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return EXIT_BROKEN_PIPE
-    except Exception:  # noqa: BLE001 - the last resort of a process
+    except Exception as error:  # noqa: BLE001 - the last resort of a process
+        if isinstance(error, OSError) and error.filename is None and error.errno in OUTPUT_ERRORS:
+            _discard_output()
+            print(f"error: standard output cannot be written: {error.strerror}", file=sys.stderr)
+            return EXIT_FAILED
         # Python's own code for it would be 1, and say that something breaches.
         traceback.print_exc()
         return EXIT_FAILED
     return code
+
+
+def _told(arguments: list[str]) -> int:
+    """Run one command, tell a `MonitorError` in its lines, and return the exit code."""
+    try:
+        return _run(arguments)
+    except MonitorError as error:
+        for line in str(error).splitlines() or [type(error).__name__]:
+            print(f"error: {line}", file=sys.stderr)
+        if "--json" in arguments:
+            print(json.dumps({"error": str(error)}, ensure_ascii=False))
+        return EXIT_FAILED
+    except SystemExit:
+        _flush()  # the help, before it is too late to say that nobody can read it
+        raise
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # it was closed by whoever started us
+        sys.stdout.flush()
+
+
+def _discard_output() -> None:
+    """Let what is still to be written go nowhere: the interpreter flushes once more at its end, and would complain."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:

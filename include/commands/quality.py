@@ -12,13 +12,14 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.commands import quality_export, quality_plot
-from include.sync_health.errors import MonitorError, RequestError
+from include.commands.quality_uses import OPTIONS, Use, use_of
+from include.sync_health.errors import MonitorError
 
 if TYPE_CHECKING:
     from include.orchestration.day_restatement import Progress
     from include.orchestration.quality_backfill import Backfilled, History
 
-NAMES = ("--from", "--to")
+NAMES = (OPTIONS["first"], OPTIONS["last"])
 
 
 def add_parser(subparsers: Any) -> None:
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
     With ``--json``, of a backfill ``{"from", "to", "asked_for", "seconds", "refused_days", "notes"}`` and its counts; of
     a dry run ``{"months": [...], "total": {...}}`` with the fields of `MonthEstimate`; of what is stored, the fields of
-    `StoredQuality`.
+    `StoredQuality`; of a file, what `quality_export.run_export` and `quality_plot.run_plot` say.
 
     Returns:
         0: done.
@@ -59,19 +60,12 @@ def run(args: argparse.Namespace) -> int:
         MonitorError: an argument, the policy, a connection or a database is wrong.
         KeyboardInterrupt: after Ctrl-C; whole days are done.
     """
-    if args.export and args.plot:
-        raise RequestError("--export and --plot write a file each; give one of them at a time")
-    if args.export or args.plot:
-        for name in ("dry_run", "missing", "newest_first"):
-            if getattr(args, name):
-                raise RequestError(f"--{name.replace('_', '-')} belongs to a backfill, not to --export or --plot")
-        code: int = quality_export.run_export(args) if args.export else quality_plot.run_plot(args)
-        return code
-    if args.first is None:
-        for name in ("last", "dry_run", "missing", "newest_first"):
-            if getattr(args, name):
-                option = NAMES[1] if name == "last" else f"--{name.replace('_', '-')}"
-                raise RequestError(f"{option} needs --from: the first day to compute, such as --from 2026-01-01")
+    use = use_of(args)
+    if use in (Use.EXPORT, Use.STREAM):
+        return quality_export.run_export(args)
+    if use is Use.PLOT:
+        return quality_plot.run_plot(args)
+    if use is Use.SUMMARY:
         return _tell_stored(as_json=args.json)
     return _backfill(args)
 
@@ -89,7 +83,8 @@ def _backfill(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _tell_estimate(history, days, newest_first=args.newest_first, as_json=args.json)
     if not days:
-        return _tell_done(None, first=first, last=last, asked_for=0, seconds=0.0, as_json=args.json)
+        nothing = restate_range(history, [], clock=lambda: datetime.now(UTC))
+        return _tell_done(nothing, first=first, last=last, asked_for=0, seconds=0.0, as_json=args.json)
     batches = in_batches(days, newest_first=args.newest_first)
     pace, newest = Pace(), _Newest()
     try:
@@ -167,12 +162,8 @@ def _shown(days: int, line: Callable[[Progress], str]) -> Iterator[Callable[[Pro
         yield draw
 
 
-def _tell_done(
-    done: Backfilled | None, *, first: date, last: date, asked_for: int, seconds: float, as_json: bool
-) -> int:
-    counts = dict(done.counts) if done else {}
-    refused = [day.isoformat() for day in done.refused] if done else []
-    notes = list(done.notes) if done else []
+def _tell_done(done: Backfilled, *, first: date, last: date, asked_for: int, seconds: float, as_json: bool) -> int:
+    counts, refused, notes = dict(done.counts), [day.isoformat() for day in done.refused], list(done.notes)
     if as_json:
         answer = {
             "from": first.isoformat(),
@@ -185,7 +176,7 @@ def _tell_done(
         }
         print(json.dumps(answer, indent=2, ensure_ascii=False))
         return 0
-    if not counts:
+    if not asked_for:
         print(f"nothing is missing from {first} to {last}")
         return 0
     print(f"{counts.pop('days')} days from {first} to {last} in {seconds:,.1f} s")

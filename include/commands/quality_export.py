@@ -1,7 +1,8 @@
 """
 ``quality --export FILE``: the stored quality as a file for a spreadsheet, a notebook or another warehouse.
 
-The rows of one of the views, as they are at one moment, in bounded memory. A file is there whole or not at all.
+The rows of one of the views, as they are at one moment, in bounded memory. A file is there whole or not at all; what a
+symbolic link leads to is replaced, not the link.
 
 CSV: UTF-8 without a byte order mark, quoted as RFC 4180 says, a header, ISO dates, instants in UTC, ``.`` before decimals,
 ``true``/``false``, nothing for NULL. A text that a spreadsheet could take for a formula has an apostrophe before it, and so
@@ -14,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +27,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.commands.quality_uses import OPTIONS, STDOUT
 from include.sync_health.errors import RequestError
 from include.sync_health.spreadsheet import neutralised
 
@@ -34,8 +38,9 @@ FORMATS = ("csv", "parquet")
 VIEW_NAMES = ("daily", "weekly", "28-days", "fields", "revisions")
 """Those of `include.warehouse.quality_history.VIEWS`, which a parser need not import pandas for; a test keeps them equal."""
 
-STDOUT = "-"
 CHUNK_ROWS = 5_000
+SUFFIX_LIMIT = 16
+"""Characters of an ending that a temporary name takes over, so that it is never longer than a file system allows."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--export", metavar="FILE", help="write stored quality to FILE (.csv or .parquet), '-' for CSV on stdout"
     )
     parser.add_argument("--format", choices=FORMATS, help="of the export (default: by the name of the file)")
-    parser.add_argument(
-        "--view", choices=VIEW_NAMES, default=VIEW_NAMES[0], help="what to export (default: %(default)s)"
-    )
+    parser.add_argument("--view", choices=VIEW_NAMES, help=f"what to export (default: {VIEW_NAMES[0]})")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     parser.add_argument("--credential", metavar="ID", action="append", help="only of this credential; may be repeated")
     parser.add_argument("--data-type", metavar="TYPE", action="append", help="only of this data type; may be repeated")
@@ -56,9 +59,11 @@ def run_export(args: argparse.Namespace) -> int:
     """
     Write the file, and tell on stderr how many rows it holds.
 
+    With ``--json`` that is told on stdout instead, as ``{"file", "view", "format", "rows"}``.
+
     Args:
-        args: of `add_arguments`, and ``first`` and ``last``: days as YYYY-MM-DD or None, both included; of weeks and
-            of 28 days the last day is compared.
+        args: of `add_arguments`, ``json``, and ``first`` and ``last``: days as YYYY-MM-DD or None, both included; of
+            weeks and of 28 days the last day is compared.
 
     Returns:
         0: it is written; also when there was no row, which is told.
@@ -72,7 +77,7 @@ def run_export(args: argparse.Namespace) -> int:
     from include.warehouse.monitoring_session import connect
     from include.warehouse.quality_history import stream_view
 
-    kind = _format_of(args.export, args.format)
+    kind, view = _format_of(args.export, args.format), args.view or VIEW_NAMES[0]
     first, last = days_of(args)
     require_data_types(args)
     conninfo = postgres_conninfo(storage_connection())
@@ -80,7 +85,7 @@ def run_export(args: argparse.Namespace) -> int:
         require_current(conn)
         with stream_view(
             conn,
-            args.view,
+            view,
             first=first,
             last=last,
             credential_ids=args.credential,
@@ -88,9 +93,13 @@ def run_export(args: argparse.Namespace) -> int:
             chunk_rows=CHUNK_ROWS,
         ) as found:
             rows = _WRITERS[kind](found, path)
-    where = "standard output" if args.export == STDOUT else args.export
+    if args.json:
+        # Escapes instead of letters that no encoding has: a file's name may be any bytes.
+        print(json.dumps({"file": args.export, "view": view, "format": kind, "rows": rows}, indent=2))
+        return 0
+    where = "standard output" if args.export == STDOUT else printable(args.export)
     note = "" if rows else ": nothing is stored of what was asked for, so it holds the header only"
-    print(f"{args.view}: {rows} {'row' if rows == 1 else 'rows'} to {where}{note}", file=sys.stderr)
+    print(f"{view}: {rows} {'row' if rows == 1 else 'rows'} to {where}{note}", file=sys.stderr)
     return 0
 
 
@@ -99,21 +108,17 @@ def days_of(args: argparse.Namespace) -> tuple[date | None, date | None]:
     Return the days of ``--from`` and ``--to``, None where one is not given.
 
     Raises:
-        RequestError: one is no day, or they end before they begin.
+        RequestError: one is no day as `day_of` takes it for a backfill too, or they end before they begin.
     """
-    first, last = _day(args.first, "--from"), _day(args.last, "--to")
+    from include.orchestration.backfill_days import day_of
+
+    first, last = (
+        None if text is None else day_of(text, name=name)
+        for text, name in ((args.first, OPTIONS["first"]), (args.last, OPTIONS["last"]))
+    )
     if first and last and first > last:
         raise RequestError(f"--from: {first} is after --to {last}; swap them")
     return first, last
-
-
-def _day(text: str | None, option: str) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise RequestError(f"{option}: {text!r} is no day; write it as 2026-01-31") from None
 
 
 def require_data_types(args: argparse.Namespace) -> None:
@@ -129,35 +134,64 @@ def require_data_types(args: argparse.Namespace) -> None:
         raise RequestError(f"--data-type: {unknown[0]!r} is unknown; use one of {', '.join(DATA_TYPES)}")
 
 
+def printable(target: str) -> str:
+    """Return a file's name as it may stand in a line: as it is, or with escapes where it would break the line."""
+    return target if target.isprintable() else repr(target)
+
+
 @contextmanager
 def new_file(target: str, *, option: str, overwrite: bool) -> Iterator[Path]:
     """
     Yield a path beside the target to write to; it becomes the target at the end, or is gone after a failure.
 
+    A file that is replaced keeps its permissions. A symbolic link stays: the file that it leads to is written.
+
     Raises:
-        RequestError: the folder is missing or may not be written, or the target is there and may not be replaced.
+        RequestError: the folder is missing or may not be entered or written, the name is too long, or the target is
+            there and may not be replaced, or is no file.
     """
-    path = Path(target)
-    if path.is_dir():
-        raise RequestError(f"{option}: {target} is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise RequestError(f"{option}: the folder {path.parent} does not exist; create it first")
-    if path.exists() and not overwrite:
-        raise RequestError(f"{option}: {target} exists; add --overwrite to replace it")
+    told = printable(target)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        path = Path(os.path.realpath(target))
+        mode = _mode_of(path)
+        is_in_folder = path.parent.is_dir()
     except OSError as error:
-        raise RequestError(f"{option}: {path.parent} cannot be written to: {error.strerror}") from error
+        raise RequestError(f"{option}: {told} cannot be written: {error.strerror}; choose another file") from error
+    if mode is not None and stat.S_ISDIR(mode):
+        raise RequestError(f"{option}: {told} is a folder; name a file in it")
+    if not is_in_folder:
+        raise RequestError(f"{option}: the folder {printable(str(path.parent))} does not exist; create it first")
+    if mode is not None and not stat.S_ISREG(mode):
+        raise RequestError(f"{option}: {told} is a device or the like, which cannot be replaced; name a file")
+    if mode is not None and not overwrite:
+        raise RequestError(f"{option}: {told} exists; add --overwrite to replace it")
+    try:
+        suffix = path.suffix if len(path.suffix) <= SUFFIX_LIMIT else ""
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".quality-", suffix=suffix)
+    except OSError as error:
+        folder = printable(str(path.parent))
+        raise RequestError(
+            f"{option}: {folder} cannot be written to: {error.strerror}; choose another folder"
+        ) from error
     os.close(handle)
     written = Path(name)
     try:
         yield written
-        written.chmod(0o666 & ~_umask())  # mkstemp lets nobody else read it
+        # mkstemp lets nobody else read it.
+        written.chmod(0o666 & ~_umask() if mode is None else stat.S_IMODE(mode) & 0o777)
         written.replace(path)
     except OSError as error:
-        raise RequestError(f"{option}: {target} cannot be written: {error.strerror or error}") from error
+        raise RequestError(f"{option}: {told} cannot be written: {error.strerror or error}") from error
     finally:
         written.unlink(missing_ok=True)
+
+
+def _mode_of(path: Path) -> int | None:
+    """Return the type and the permissions of what is there, None where nothing is; `OSError` where nobody may look."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager
@@ -182,12 +216,16 @@ def _format_of(target: str, chosen: str | None) -> str:
         return "csv"
     found = chosen or Path(target).suffix.lower().removeprefix(".")
     if found not in FORMATS:
-        raise RequestError(f"--export: {target} ends with neither .csv nor .parquet; rename it or add --format")
+        raise RequestError(
+            f"--export: {printable(target)} ends with neither .csv nor .parquet; rename it or add --format"
+        )
     return found
 
 
 def _write_csv(found: ViewRows, path: Path | None) -> int:
     if path is None:
+        if sys.stdout is None:
+            raise RequestError("--export: standard output is closed; name a file")
         # As bytes are: no platform's line ends, no locale's encoding.
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8", newline="")

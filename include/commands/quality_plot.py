@@ -8,15 +8,16 @@ the four before), and how many records there were. Days without a score are gaps
 from __future__ import annotations
 
 import argparse
+import json
 from datetime import timedelta
 from pathlib import Path
 
-from include.commands.quality_export import days_of, new_file, require_data_types
+from include.commands.quality_export import days_of, new_file, printable, require_data_types
 from include.sync_health.errors import RequestError
 
 ENDINGS = (".png", ".svg")
 DEFAULT_DAYS = 90
-"""How many days are drawn where no range is given."""
+"""How many days are drawn where no range is given, and how far a range may reach beyond the newest day computed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_plot(args: argparse.Namespace) -> int:
     """
-    Draw the picture, and say what it shows.
+    Draw the picture, and say what it shows; with ``--json`` as ``{"file", "format", "from", "to", "days"}``.
 
     Args:
-        args: of `add_arguments` here and in `quality_export`, and ``first`` and ``last``: days as YYYY-MM-DD or None.
+        args: of `add_arguments` here and in `quality_export`, ``json``, and ``first`` and ``last``: days as YYYY-MM-DD or None.
 
     Returns:
         0: it is drawn.
@@ -49,8 +50,9 @@ def run_plot(args: argparse.Namespace) -> int:
     from include.warehouse.monitoring_session import connect
     from include.warehouse.quality_history import computed_days, read_daily
 
-    if Path(args.plot).suffix.lower() not in ENDINGS:
-        raise RequestError(f"--plot: {args.plot} ends with neither .png nor .svg; rename it")
+    ending = Path(args.plot).suffix.lower()
+    if ending not in ENDINGS:
+        raise RequestError(f"--plot: {printable(args.plot)} ends with neither .png nor .svg; rename it")
     asked_first, asked_last = days_of(args)
     require_data_types(args)
     with (
@@ -63,7 +65,10 @@ def run_plot(args: argparse.Namespace) -> int:
             raise RequestError(
                 "--plot: no day was ever computed in that range; compute some with quality --from and --to"
             )
-        last = asked_last or ledger["day"].iloc[-1]
+        newest = ledger["day"].iloc[-1]
+        last = asked_last or newest
+        if last > newest + timedelta(days=DEFAULT_DAYS):
+            raise RequestError(f"--to: {last} lies long after {newest}, the newest day computed; choose an earlier one")
         first = asked_first or max(ledger["day"].iloc[0], last - timedelta(days=DEFAULT_DAYS - 1))
         since = first - timedelta(weeks=USUAL_WEEKS)  # a day more than 28 days need
         daily = read_daily(conn, first=since, last=last, credential_ids=args.credential, columns=NEEDED)
@@ -79,5 +84,15 @@ def run_plot(args: argparse.Namespace) -> int:
             first=first,
             last=last,
         )
-    print(f"{args.plot}: {first} to {last}")
+    if args.json:
+        told = {
+            "file": args.plot,
+            "format": ending.removeprefix("."),
+            "from": first.isoformat(),
+            "to": last.isoformat(),
+            "days": (last - first).days + 1,
+        }
+        print(json.dumps(told, indent=2))
+        return 0
+    print(f"{printable(args.plot)}: {first} to {last}")
     return 0

@@ -73,12 +73,12 @@ def days_asked_for(
     from include.sync_health.daily_quality import local_day
 
     today = local_day(now, timezone=timezone)
-    if not first:
+    if first is None:
         raise RequestError(f"{names[0]}: the first day is missing; give one, such as {today.replace(day=1)}")
-    found = _day(first, name=names[0], today=today)
-    until = _day(last, name=names[1], today=today) if last else today - DAY
+    found = _past_day(first, name=names[0], today=today)
+    until = today - DAY if last is None else _past_day(last, name=names[1], today=today)
     if found > until:
-        told = f"{until}" if last else f"{until} (yesterday, where none is given)"
+        told = f"{until} (yesterday, where none is given)" if last is None else f"{until}"
         raise RequestError(f"{names[1]}: {told} lies before {names[0]}, {found}; exchange them or choose a later day")
     return found, until
 
@@ -119,16 +119,32 @@ def undone_days(batches: Sequence[Sequence[date]], *, done: int) -> Iterator[dat
         done = max(0, done - len(batch))
 
 
-def _day(text: str, *, name: str, today: date) -> date:
+def day_of(text: str, *, name: str, example: date = FIRST_POSSIBLE) -> date:
+    """
+    Return the day that a person wrote as ``YYYY-MM-DD``, in whichever time zone days are meant.
+
+    Args:
+        text: as it was written.
+        name: what it is called where the person wrote it.
+        example: a day to show how one is written.
+
+    Raises:
+        RequestError: it is no date or another form of one, or lies before all history.
+    """
     wanted = text.strip()
     try:
         if not _DATE.fullmatch(wanted):
             raise ValueError
         found = date.fromisoformat(wanted)
     except ValueError:
-        raise RequestError(f"{name}: {text[:40]!r} is no date; write it as YYYY-MM-DD, such as {today}") from None
+        raise RequestError(f"{name}: {text[:40]!r} is no date; write it as YYYY-MM-DD, such as {example}") from None
     if found < FIRST_POSSIBLE:
         raise RequestError(f"{name}: {found} lies before all history; choose a day from {FIRST_POSSIBLE} on")
+    return found
+
+
+def _past_day(text: str, *, name: str, today: date) -> date:
+    found = day_of(text, name=name, example=today)
     if found > today:
         raise RequestError(f"{name}: {found} lies in the future; today is {today}")
     return found

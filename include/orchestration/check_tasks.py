@@ -15,6 +15,7 @@ from typing import Any
 from include.orchestration.check_reading import RunFilters
 from include.orchestration.evaluation import Evaluation, evaluate_check
 from include.orchestration.policy_file import storage_connection
+from include.orchestration.run_params import require_known_params, unknown_params
 from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo
 from include.sync_health.checks import SYNC_FAILURES, Check
 from include.sync_health.errors import MonitorError, RequestError, SourceError
@@ -22,6 +23,9 @@ from include.sync_health.routing import address_of, kind_of
 from include.sync_health.windows import RunMode, resolve_window, run_mode
 
 log = logging.getLogger("servicetitan.check_tasks")
+
+PARAMS = ("credential", "environment", "window_end", "notify")
+"""Those of the checking DAGs, in the order of their form; a test keeps them equal."""
 
 ALL = "all"
 ENVIRONMENTS = (ALL, "production", "integration")
@@ -85,6 +89,7 @@ def evaluate(facts: RunFacts, *, check: Check = SYNC_FAILURES, now: datetime | N
     Raises:
         MonitorError: as `evaluate_check`, and for connections and Params.
     """
+    require_known_params(facts.params, known=PARAMS)
     now = now or datetime.now(UTC)
     notify = str(facts.params.get("notify") or "auto")
     if notify not in NOTIFY:
@@ -135,7 +140,8 @@ def due_addresses(kind: str, facts: RunFacts, *, mode: str | None, now: datetime
     """
     Return where something of one kind is due, such as ``["#ops"]`` for ``slack``.
 
-    Nothing is, for a run that looks at the past or was asked to send nothing: what earlier runs left waits for the next.
+    Nothing is, for a run that looks at the past or was asked to send nothing, and for one whose Params are not all known,
+    which may have been meant to: what earlier runs left waits for the next.
     A kind of channel without a connection keeps its messages due.
 
     Args:
@@ -149,6 +155,9 @@ def due_addresses(kind: str, facts: RunFacts, *, mode: str | None, now: datetime
         return []
     if facts.params.get("notify") == "never":
         log.info("this run was asked to send nothing")
+        return []
+    if unknown_params(facts.params, known=PARAMS):
+        log.info("this run has an unknown Param, which may have been meant to keep it quiet: it sends nothing")
         return []
     if not configured_kinds([kind]):
         return []

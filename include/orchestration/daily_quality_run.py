@@ -57,6 +57,7 @@ def update_daily(facts: RunFacts, *, now: datetime | None = None) -> dict[str, A
     from include.orchestration.policy_file import storage_connection
     from include.orchestration.settings import policy_in_force, postgres_conninfo
     from include.sync_health.checks import DATA_QUALITY
+    from include.sync_health.daily_quality import local_day
 
     began = now or datetime.now(UTC)
     clock = (lambda: datetime.now(UTC)) if now is None else (lambda: began)
@@ -78,18 +79,23 @@ def update_daily(facts: RunFacts, *, now: datetime | None = None) -> dict[str, A
         horizon=policy.live_horizon[DATA_QUALITY.name],
     )
     is_live = mode is RunMode.LIVE
+    days = days_touched(window, policy, mode=mode)
+    # What is remembered of long syncs is of the late pass's days; of older ones nothing but a wide look back finds them.
+    late_from = local_day(window.as_of, timezone=policy.reporting_timezone) - (policy.late_data_days + 1) * DAY
+    is_remembered = is_live and days[0] >= late_from
     restated = restate_days(
         postgres_conninfo(policy.source.connection),
         storage,
         policy=policy,
-        days=days_touched(window, policy, mode=mode),
+        days=days,
         as_of=window.as_of if is_live else now,
         clock=clock,
-        # What is remembered of long syncs is of the last days; of older ones nothing but a wide look back finds them.
-        slack=policy.source.id_slack if is_live else policy.source.open_lookback,
+        slack=policy.source.id_slack if is_remembered else policy.source.open_lookback,
         remembered=late_syncs(storage) if is_live else (),
     )
     log.info("restated: %s", restated)
+    for note in restated.notes:
+        log.info("%s", note)
     return {"mode": str(mode), **restated.counts()}
 
 

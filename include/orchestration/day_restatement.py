@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("servicetitan.day_restatement")
 
 DAY = timedelta(days=1)
+
+FUTURE_READING = (
+    "{days} days from {first} to {last} are left as they are: by the ledger they were read up to {read_at}, which lies in "
+    "the future, so that no reading of now is newer; set the clock right that is wrong, then run UPDATE "
+    "monitoring.quality_day SET read_at = now() WHERE read_at > now()"
+)
+"""What people are told of days that a machine with a wrong clock computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +66,15 @@ class Restated:
         rows: written, because they are new or differ.
         unchanged: rows that were stored like this already.
         kept: rows left as they were, because the source's retention has taken syncs of theirs.
-        vanished: rows marked, whose keys are gone from the source.
+        vanished: rows marked, whose syncs are gone from the source.
+        removed: rows deleted, whose syncs are now of another key or day.
         revised: rows of final days whose verdict changed.
-        refused: days older than the oldest source row, which has none of them: what is stored stays.
-        superseded: days that a later reading had replaced already.
+        refused: days older than the oldest source row, which has none of them: what is stored stays (`refused_days`).
+        superseded: days that a later reading had replaced already, or one that is dated in the future.
         rows_read: that left the source for it.
         late_sync_ids: the syncs of these days that took longer than ``source.id_slack``, by text.
         missed_by_narrow: syncs in the read that one with a slack of ``source.id_slack`` would not have.
-        unusable_details: details of fields that could not be taken as they are, by kind.
+        unusable_details: counts and details that could not be taken as they are, by kind.
         notes: sentences for people about how it was read.
     """
 
@@ -75,6 +83,7 @@ class Restated:
     unchanged: int = 0
     kept: int = 0
     vanished: int = 0
+    removed: int = 0
     revised: int = 0
     refused: tuple[date, ...] = ()
     superseded: tuple[date, ...] = ()
@@ -92,6 +101,7 @@ class Restated:
             "unchanged": self.unchanged,
             "kept": self.kept,
             "vanished": self.vanished,
+            "removed": self.removed,
             "revised": self.revised,
             "refused": len(self.refused),
             "superseded": len(self.superseded),
@@ -134,10 +144,13 @@ def restate_days(
         StorageError: the schema is missing or the database unreachable; days already replaced stay so.
     """
     from include.sync_health.daily_quality import day_bounds, local_day
+    from include.sync_health.log_start import refused_days
     from include.warehouse.monitoring_session import connect
     from include.warehouse.quality_daily import replace_days
+    from include.warehouse.quality_history import computed_days
     from include.warehouse.snapshots import names_as_they_were
     from include.warehouse.source_reader import SourceReader
+    from include.warehouse.source_schema import DETAILS, known_details
 
     zone = policy.reporting_timezone
     bounds = {day: day_bounds(day, timezone=zone) for day in sorted(set(days))}
@@ -147,9 +160,14 @@ def restate_days(
     final_before = local_day(as_of, timezone=zone) - policy.late_data_days * DAY
     tally = _Tally(total=len(bounds))
     with SourceReader.connect(source_conninfo, policy.source) as reader, connect(monitoring_conninfo) as conn:
-        oldest = reader.oldest_start()
+        start = reader.oldest_start()
+        ledger = computed_days(conn, first=min(bounds), last=max(bounds))
         names = names_as_they_were(conn)
         conn.commit()
+        in_another_zone = days_in_another_zone(ledger, zone=zone)
+        credentials = read_known_credentials(reader, policy=policy)
+        # A log without such columns has no details; one that has a column which we cannot read may have some.
+        has_details = set(DETAILS) & set(reader.shape.runs.types) == set(known_details(reader.shape))
         found = aggregated_days(
             reader,
             bounds,
@@ -158,16 +176,19 @@ def restate_days(
             clock=clock,
             slack=slack,
             remembered=remembered,
+            credentials=credentials,
             names=names,
             rows_per_read=rows_per_read,
             pause=pause,
         )
         with closing(found):
             for chunk, aggregates in found:
-                there = set(aggregates.daily["day"])
-                refused = {
-                    day for day in chunk.days if day not in there and (oldest is None or bounds[day][1] <= oldest)
-                }
+                refused = refused_days(
+                    {day: bounds[day] for day in chunk.days},
+                    start=start,
+                    with_rows=set(aggregates.daily["day"]),
+                    in_another_zone=in_another_zone,
+                )
                 replaced = replace_days(
                     conn,
                     aggregates.daily,
@@ -179,13 +200,49 @@ def restate_days(
                     final_before=final_before,
                     # A sync that ended on such a day may have started before what the source still has.
                     only_growing={
-                        day for day in chunk.days if oldest is None or bounds[day][0] < oldest + policy.source.id_slack
+                        day
+                        for day in chunk.days
+                        if start.at is None or bounds[day][0] < start.at + policy.source.id_slack
                     },
+                    credential_ids=chunk.credential_ids,
+                    has_details=has_details,
                 )
                 tally.add(chunk, aggregates, replaced, refused=refused)
                 if progress is not None:
                     progress(tally.progress(chunk.days[-1]))
+    ahead = ledger[ledger["day"].isin(tally.superseded) & (ledger["read_at"] > clock())]
+    if len(ahead):
+        tally.notes.append(
+            FUTURE_READING.format(
+                days=len(ahead),
+                first=min(ahead["day"]),
+                last=max(ahead["day"]),
+                read_at=ahead["read_at"].max().isoformat(),
+            )
+        )
     return tally.restated()
+
+
+def days_in_another_zone(ledger: pd.DataFrame, *, zone: str) -> set[date]:
+    """Return the days that a ledger (`LEDGER_COLUMNS`) knows to have been computed in another reporting time zone."""
+    return set(ledger.loc[ledger["timezone"].notna() & (ledger["timezone"] != zone), "day"])
+
+
+def read_known_credentials(reader: SourceReader, *, policy: Policy) -> pd.DataFrame:
+    """
+    Return the credentials of the source (`CREDENTIAL_COLUMNS`).
+
+    Raises:
+        SourceError: ``no_rows``, or as `SourceReader.read_credentials`.
+    """
+    credentials = reader.read_credentials()
+    if credentials.empty:
+        raise SourceError(
+            f"the credentials table has no rows, no day is restated; check that {policy.source.connection} points at the "
+            "right database and schema",
+            cause="no_rows",
+        )
+    return credentials
 
 
 def aggregated_days(
@@ -197,6 +254,7 @@ def aggregated_days(
     clock: Callable[[], datetime],
     slack: timedelta,
     remembered: Sequence[str] = (),
+    credentials: pd.DataFrame | None = None,
     names: pd.DataFrame | None = None,
     rows_per_read: int = BackfillPolicy().rows_per_read,
     pause: timedelta = timedelta(0),
@@ -207,6 +265,7 @@ def aggregated_days(
     Args:
         reader: its session is in use until the last chunk.
         bounds: the days and their instants ``[from, to)``.
+        credentials: of `read_known_credentials`; read here when not given.
         names: what was recorded of the credentials (`NAME_COLUMNS`).
 
     The others are those of `restate_days`.
@@ -219,13 +278,8 @@ def aggregated_days(
     from include.sync_health.company_names import CompanyNames
     from include.sync_health.daily_quality import aggregate_days
 
-    credentials = reader.read_credentials()
-    if credentials.empty:
-        raise SourceError(
-            f"the credentials table has no rows, no day is restated; check that {policy.source.connection} points at the "
-            "right database and schema",
-            cause="no_rows",
-        )
+    if credentials is None:
+        credentials = read_known_credentials(reader, policy=policy)
     known = CompanyNames.of(credentials, names)
     late = reader.read_finished(remembered, as_of=as_of) if remembered else None
     chunks = reader.stream_days(bounds, slack=slack, as_of=as_of, clock=clock, rows_per_read=rows_per_read, pause=pause)
@@ -261,7 +315,7 @@ class _Tally:
     late: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, chunk: DaysRead, aggregates: DayAggregates, replaced: Replaced, *, refused: set[date]) -> None:
+    def add(self, chunk: DaysRead, aggregates: DayAggregates, replaced: Replaced, *, refused: Collection[date]) -> None:
         self.done += len(chunk.days)
         self.rows_read += chunk.rows_read
         self.missed += chunk.missed_by_narrow
@@ -271,10 +325,11 @@ class _Tally:
             unchanged=replaced.unchanged,
             kept=replaced.kept,
             vanished=replaced.vanished,
+            removed=replaced.removed,
             revised=replaced.revised,
         )
         self.problems.update(aggregates.problems)
-        self.refused += sorted(refused)
+        self.refused += refused
         self.superseded += replaced.superseded
         self.late += chunk.late_sync_ids
         self.notes += [note for note in chunk.notes if note not in self.notes]
@@ -291,14 +346,14 @@ class _Tally:
     def restated(self) -> Restated:
         if self.refused:
             log.warning(
-                "%d days from %s to %s are older than the oldest row of the source: they stay as they are",
+                "%d days from %s to %s lie before the log of the source, without a row: they stay as they are",
                 len(self.refused),
                 self.refused[0].isoformat(),
                 self.refused[-1].isoformat(),
             )
         if self.problems:
             log.warning(
-                "details of fields that could not be taken as they are: %s", dict(sorted(self.problems.items()))
+                "counts and details that could not be taken as they are: %s", dict(sorted(self.problems.items()))
             )
         return Restated(
             days=self.counts["days"],
@@ -306,6 +361,7 @@ class _Tally:
             unchanged=self.counts["unchanged"],
             kept=self.counts["kept"],
             vanished=self.counts["vanished"],
+            removed=self.counts["removed"],
             revised=self.counts["revised"],
             refused=tuple(self.refused),
             superseded=tuple(self.superseded),

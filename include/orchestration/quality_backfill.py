@@ -18,14 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from include.orchestration.backfill_days import Month, Which, days_asked_for, months_between, which_of
 from include.orchestration.daily_quality_run import require_trusted_times
-from include.orchestration.day_restatement import restate_days
+from include.orchestration.day_restatement import Restated, restate_days
+from include.orchestration.run_params import require_known_params
 from include.sync_health.durations import describe
+from include.sync_health.errors import MonitorError
 
 if TYPE_CHECKING:
     from include.orchestration.day_restatement import Progress
     from include.sync_health.policy import Policy
 
 log = logging.getLogger("servicetitan.quality_backfill")
+
+PARAMS = ("from", "to", "days", "dry_run")
+"""Those of the DAG, in the order of its form; a test keeps them equal."""
 
 TELLINGS = 10
 """How often a month tells in the log how far it is."""
@@ -54,7 +59,7 @@ class Backfilled:
     What became of the days.
 
     Args:
-        counts: of `Restated.counts`, summed.
+        counts: of `Restated.counts`, summed; all zero when there was no day.
         refused: days older than the oldest row of the source: what is stored of them stays.
         notes: sentences for people about how it was read.
     """
@@ -71,8 +76,8 @@ def open_history(*, now: datetime) -> History:
     The last good policy is no substitute for a wrong file here: somebody is there to mend it.
 
     Raises:
-        MonitorError: a connection is missing, the policy is wrong, our schema is missing or of another version, or a
-            check doubts the source's time zone.
+        MonitorError: a connection is missing (with the key ``backfill.connection`` where that names it), the policy is
+            wrong, our schema is missing or of another version, or a check doubts the source's time zone.
     """
     from include.orchestration.policy_file import storage_connection
     from include.orchestration.settings import policy_in_force, postgres_conninfo
@@ -92,8 +97,15 @@ def open_history(*, now: datetime) -> History:
     )
     if policy.backfill.connection:
         source = replace(source, connection=policy.backfill.connection, connection_key="backfill.connection")
+    try:
+        source_conninfo = postgres_conninfo(source.connection)
+    except MonitorError as error:
+        if not policy.backfill.connection:
+            raise
+        # Whoever has no such connection need not have it: the key that asks for it may be what is wrong.
+        raise MonitorError(f"{source.connection_key}: {error}") from None
     return History(
-        source_conninfo=postgres_conninfo(source.connection),
+        source_conninfo=source_conninfo,
         monitoring_conninfo=storage,
         policy=replace(policy, source=source),
         as_of=now,
@@ -142,7 +154,7 @@ def restate_range(
     Raises:
         SourceError, StorageError: as `restate_days`; days already replaced stay so.
     """
-    counts: Counter[str] = Counter()
+    counts = Counter(Restated().counts())
     refused: list[date] = []
     notes: dict[str, None] = {}
     total = sum(len(batch) for batch in batches)
@@ -225,15 +237,16 @@ def plan_months(params: Mapping[str, Any], *, now: datetime | None = None) -> li
     How much it would be is told in the log; a dry run also reads a day of each month, to tell how much it would write.
 
     Args:
-        params: ``from``, ``to``, ``days``, ``dry_run``.
+        params: of `PARAMS`.
         now: the wall clock, aware; read here when not given.
 
     Raises:
-        RequestError: a Param makes no sense.
+        RequestError: a Param makes no sense, or there is no such Param.
         MonitorError: as `open_history`, and as the source is read.
     """
     from include.orchestration.quality_estimate import estimate_months, lines_of
 
+    require_known_params(params, known=PARAMS)
     now = now or datetime.now(UTC)
     history = open_history(now=now)
     first, last = days_asked_for(
@@ -281,8 +294,8 @@ def restate_month(
     done = restate_range(history, [days], clock=lambda: now or datetime.now(UTC), progress=tell)
     for note in done.notes:
         log.info("%s: %s", of.label, note)
-    log.info("%s: %s", of.label, done.counts or "nothing is missing")
-    return {"month": of.label, **done.counts}
+    log.info("%s: %s", of.label, done.counts if days else "nothing is missing")
+    return {"month": of.label, **(done.counts if days else {})}
 
 
 def summarise(context: Any) -> dict[str, int]:

@@ -32,7 +32,7 @@ class MonthEstimate:
     Args:
         month: such as ``2026-01``.
         days: to be computed, the refused ones among them.
-        days_refused: of these, older than the oldest row of the source: they would stay as they are.
+        days_refused: of these, older than the oldest row of the source: they would stay as they are (`refused_days`).
         rows_to_read: about so many syncs of the source.
         rows_to_write: about so many rows of ``quality_daily``, if all of them changed; None: not asked for.
         rows_stored: of ``quality_daily``, of these days already.
@@ -62,10 +62,12 @@ def estimate_months(
         with_writes: also read the middle day of each month, and estimate by it how many rows would be written.
 
     Raises:
-        SourceError: the source cannot be read as it should be.
+        SourceError: the source cannot be read as it should be, or has no credentials.
         StorageError: the schema is missing or the database unreachable.
     """
+    from include.orchestration.day_restatement import days_in_another_zone, read_known_credentials
     from include.sync_health.daily_quality import day_bounds
+    from include.sync_health.log_start import refused_days
     from include.warehouse.monitoring_session import connect
     from include.warehouse.quality_history import computed_days
     from include.warehouse.source_estimate import keys_in, scans_of
@@ -77,13 +79,17 @@ def estimate_months(
     with connect(history.monitoring_conninfo) as conn:
         of_days = [days for days in months.values() if days]
         ledger = computed_days(conn, first=min(d[0] for d in of_days), last=max(d[-1] for d in of_days))
+    in_another_zone = days_in_another_zone(ledger, zone=policy.reporting_timezone)
     estimates = []
     with SourceReader.connect(history.source_conninfo, policy.source) as source:
-        oldest = source.oldest_start()
+        read_known_credentials(source, policy=policy)  # refused before it is begun, as it would be then
+        start = source.oldest_start()
         for month, days in months.items():
             bounds = {day: day_bounds(day, timezone=policy.reporting_timezone) for day in days}
-            refused = [day for day in days if oldest is None or bounds[day][1] <= oldest]
-            there = [day for day in days if day not in set(refused)]
+            refused = set(
+                refused_days(bounds, start=start, with_rows=start.stray_days(bounds), in_another_zone=in_another_zone)
+            )
+            there = [day for day in days if day not in refused]
             rows = keys = 0
             if there:
                 rows = source.rows_between(bounds[there[0]][0], bounds[there[-1]][1], as_of=as_of)
@@ -109,6 +115,7 @@ def estimate_months(
                         days,
                         rows_per_day=rows // max(1, len(there)),
                         rows_per_read=policy.backfill.rows_per_read,
+                        id_slack=policy.source.id_slack,
                         shape=source.shape,
                     ),
                 )

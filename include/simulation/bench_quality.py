@@ -33,7 +33,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -41,11 +40,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import pandas as pd
 import psycopg
 import sqlalchemy
 
 from include.orchestration.day_restatement import aggregated_days
+from include.simulation.bench_check import CheckWays, require_same
 from include.simulation.bench_reader import Target
 from include.simulation.bulk_history import bulk_history
 from include.simulation.hub_plus import create_source
@@ -53,9 +52,6 @@ from include.simulation.postgres import EmbeddedPostgres
 from include.simulation.quality_baselines import Days, copy_out, differing, insert_select, read_and_upsert
 from include.sync_health.daily_quality import DAILY_COLUMNS, DAILY_KEY, day_bounds
 from include.sync_health.policy import Policy
-from include.sync_health.quality import judge_data_quality
-from include.sync_health.subjects import subjects_of
-from include.sync_health.verdicts import Verdict
 from include.warehouse.migration import upgrade
 from include.warehouse.quality_daily import days_between
 from include.warehouse.quality_merge import DAILY_TYPES
@@ -85,15 +81,6 @@ SERVER = {
 OURS, INSERTED, UPSERTED = "monitoring.quality_daily", "baseline.inserted", "baseline.upserted"
 FLOATS = tuple(column for column, kind in DAILY_TYPES.items() if kind == "float8")
 EXACT = tuple(column for column in DAILY_COLUMNS if column not in (*DAILY_KEY, *FLOATS))
-
-_CHECK = """
-SELECT service_titan_credential_id, data_type, count(*), count(*) FILTER (WHERE {judged}), sum(records_processed),
-       sum(records_failed), max(100 * records_failed::float8 / records_processed) FILTER (WHERE {judged}),
-       max(completed_at), percentile_disc(0.95) WITHIN GROUP (ORDER BY completed_at - started_at)
-FROM servicetitan_sync_logs
-WHERE id >= %(low)s AND status = 'completed' AND completed_at > %(finished_from)s AND completed_at <= %(as_of)s
-GROUP BY service_titan_credential_id, data_type
-""".format(judged="records_processed > 10 AND records_failed BETWEEN 0 AND records_processed")
 
 
 @dataclass(slots=True)
@@ -243,43 +230,13 @@ class _Bench:
     def measure_check(self, rounds: int) -> None:
         """Time the quality check of the last 24 hours."""
         with SourceReader.connect(self._dsn, self._policy.source) as reader, self._engine.connect() as alchemy:
-            subjects = subjects_of(reader.read_credentials())
             cursor = self._conn.cursor(binary=True)
-            untold: Counter[Verdict] = Counter()
-
-            def check() -> pd.DataFrame:
-                untold.clear()
-                read = reader.read_runs(finished_from=UNTIL - DAY, as_of=UNTIL, remembered_open=[], with_counts=True)
-                judge_data_quality(
-                    read.runs, subjects=subjects, policy=self._policy.rules.data_quality, as_of=UNTIL, untold=untold
-                )
-                return read.runs
-
-            runs = check()
-            self.measured.check_rows = len(runs)
-            parameters: dict[str, Any] = {
-                "low": int(runs["sync_id"].min()),
-                "finished_from": (UNTIL - DAY).replace(tzinfo=None),
-                "as_of": UNTIL.replace(tzinfo=None),
-            }
-            ranged = sqlalchemy.text("SELECT * FROM servicetitan_sync_logs WHERE id >= :low")
-            found = cursor.execute(_CHECK.encode(), parameters, prepare=True).fetchall()
-            told = judge_data_quality(runs, subjects=subjects, policy=self._policy.rules.data_quality, as_of=UNTIL)
-            _require_same(len(found), len(told), what="keys that the check judges")
-            judged = sum(each[3] for each in found)
-            _require_same(judged, sum(each["judged"] for each in told["evidence"]), what="runs that the check judges")
+            ways = CheckWays(reader, cursor, alchemy, policy=self._policy.rules.data_quality, until=UNTIL)
+            self.measured.check_rows = ways.rows
             for _ in range(rounds):
-                self._time("check", check, quiet=True)
-                self._time(
-                    "aggregate",
-                    lambda: cursor.execute(_CHECK.encode(), parameters, prepare=True).fetchall(),
-                    quiet=True,
-                )
-                self._time(
-                    "check read_sql",
-                    lambda: pd.read_sql(ranged, alchemy, params={"low": parameters["low"]}),
-                    quiet=True,
-                )
+                self._time("check", ways.check, quiet=True)
+                self._time("aggregate", ways.aggregate, quiet=True)
+                self._time("check read_sql", ways.read_sql, quiet=True)
 
     def _ours(self, way: str, count: int) -> None:
         for table in ("quality_daily", "field_quality_daily", "quality_day", "quality_revision"):
@@ -320,8 +277,8 @@ class _Bench:
     def _compare(self, table: str) -> None:
         # Without statistics the join of two tables that were just filled is planned as if they were empty.
         self._conn.execute(f"ANALYZE {OURS}, {table}".encode())
-        _require_same(self._count(OURS), self._count(table), what=f"rows of {table}")
-        _require_same(
+        require_same(self._count(OURS), self._count(table), what=f"rows of {table}")
+        require_same(
             differing(self._conn, one=OURS, other=table, exact=EXACT, floats=FLOATS),
             0,
             what=f"different rows in {table}",
@@ -365,11 +322,6 @@ def _memory_mib(name: str) -> float:
     # Not getrusage: its peak is that of the parent at first, who is larger.
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines())
     return int(lines[name].split()[0]) / 1024
-
-
-def _require_same(one: int, other: int, *, what: str) -> None:
-    if one != other:
-        raise AssertionError(f"{what}: {one} and {other}")
 
 
 def _print_report(measured: Measured, found: Sequence[Target]) -> None:

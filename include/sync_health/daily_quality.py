@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from include.sync_health.causes import classify
 from include.sync_health.company_names import CompanyNames
 from include.sync_health.day_groups import DayGroups
+from include.sync_health.field_counts import COUNT_LIMIT
 from include.sync_health.field_quality import (
     FIELD_COLUMNS,
     REQUIRED_FIELDS,
@@ -88,6 +89,9 @@ ERROR_CLASSES = tuple(each for each in ErrorClass if each is not ErrorClass.CANC
 
 _RECORDS = ("records_processed", "records_successful", "records_failed")
 
+_LONGEST_MICROS = COUNT_LIMIT * 1e6
+"""The longest duration that is believed: the source's seconds are PostgreSQL's integer as well."""
+
 Flags = NDArray[np.bool_]
 Places = NDArray[np.int64]
 
@@ -100,7 +104,8 @@ class DayAggregates:
     Args:
         daily: `DAILY_COLUMNS`, ordered by `DAILY_KEY` as text; no row for a day without a sync.
         fields: `FIELD_COLUMNS`, ordered likewise: fields that failed, of the same keys.
-        problems: how many details could not be used, by kind.
+        problems: what could not be used as it is, by kind: those of `SyncDetails`, and ``huge_count`` (a completed or
+            failed sync with a count beyond `COUNT_LIMIT`).
     """
 
     daily: pd.DataFrame
@@ -122,16 +127,17 @@ def aggregate_days(
     Return the aggregates of some days.
 
     A sync belongs to the day of its ``completed_at``; one without (open, failed without an end, or contradicting) to the
-    day of its ``started_at``. Sums take a missing count for 0. A completed or failed sync is ``inconsistent`` when its
-    counts are negative or do not add up (successful + failed = processed), or when it is completed without
-    ``completed_at``; without a count of failed records, a completed sync is clean if its other counts leave none.
-    The score is 100 * successful / processed of the sums, and NaN where those do not add up or a count is negative.
-    A duration is ``processing_seconds``, else ``completed_at - started_at``; not at 0, negative or unknown. p95 is the
-    nearest-rank percentile. ``is_final``: the day ended at least ``late_data_days`` days before the day of ``as_of``.
-    Company and environment are what they were at the day's end, as far as that was recorded.
+    day of its ``started_at``. Sums take a missing count for 0. A count beyond `COUNT_LIMIT`, of either sign, is none: it
+    is taken as missing. A completed or failed sync is ``inconsistent`` when one of its counts is negative or beyond that,
+    when they do not add up (successful + failed = processed), or when it is completed without ``completed_at``; without
+    a count of failed records, a completed sync is clean if its other counts are consistent and leave none. The score is
+    100 * successful / processed of the sums, and NaN where those do not add up, or a count is negative or beyond
+    `COUNT_LIMIT`. A duration is ``processing_seconds``, else ``completed_at - started_at``; not at 0, negative, unknown,
+    or more than `COUNT_LIMIT` seconds. p95 is the nearest-rank percentile. ``is_final``: the day ended at least
+    ``late_data_days`` days before the day of ``as_of``. Company and environment are what they were at the day's end, as far as that was recorded.
 
     The result does not depend on the order of the rows, nor on which other days are asked for: durations are summed in
-    whole microseconds, and counts are whole.
+    whole microseconds, and counts are whole and far from 2**53 in sum.
 
     Args:
         runs: `RUN_COLUMNS` and `COUNT_COLUMNS`, in any order: all rows that belong to these days; others are ignored.
@@ -186,7 +192,7 @@ def aggregate_days(
     return DayAggregates(
         daily=pd.DataFrame({name: _column(columns[name]) for name in DAILY_COLUMNS}),
         fields=fields[list(FIELD_COLUMNS)],
-        problems=details.problems,
+        problems=_problems(details, huge_counts=int(classified["has_huge"].sum())),
     )
 
 
@@ -238,10 +244,11 @@ def _classified(rows: pd.DataFrame, *, duration_fallback: bool) -> dict[str, NDA
     failed = (status == RUN_STATUSES.index("failed")) & ~is_cancelled
     is_open = np.isin(status, [RUN_STATUSES.index(name) for name in OPEN_STATUSES]) & ~is_cancelled
     counted = completed | failed
-    processed, lost = (rows[name].to_numpy(np.float64) for name in ("records_processed", "records_failed"))
-    counts = {name: np.nan_to_num(rows[name].to_numpy(np.float64), nan=0.0) for name in _RECORDS}
+    known, huge = _believed(rows)
+    processed, lost = known["records_processed"], known["records_failed"]
+    counts = {name: np.nan_to_num(values, nan=0.0) for name, values in known.items()}
     negative = (counts["records_processed"] < 0) | (counts["records_successful"] < 0) | (counts["records_failed"] < 0)
-    off = negative | (counts["records_successful"] + counts["records_failed"] != counts["records_processed"])
+    off = huge | negative | (counts["records_successful"] + counts["records_failed"] != counts["records_processed"])
     started, ended = _instants(rows["started_at"]), _instants(rows["completed_at"])
     # Whole microseconds: their sums are exact, in whichever order.
     seconds = np.rint(rows["processing_seconds"].to_numpy(np.float64) * 1e6)
@@ -259,10 +266,27 @@ def _classified(rows: pd.DataFrame, *, duration_fallback: bool) -> dict[str, NDA
         "syncs_open": is_open,
         "syncs_empty": completed & (processed == 0),
         "inconsistent": (counted & off) | (completed & np.isnat(ended)),
-        "has_negative": counted & negative,
+        "has_huge": counted & huge,
+        "is_untrue": counted & (huge | negative),
         **{name: np.where(counted, counts[name], 0.0) for name in _RECORDS},
-        "seconds": np.where(completed & (seconds > 0), seconds, np.nan),
+        "seconds": np.where(completed & (seconds > 0) & (seconds <= _LONGEST_MICROS), seconds, np.nan),
     }
+
+
+def _believed(rows: pd.DataFrame) -> tuple[dict[str, NDArray[np.float64]], Flags]:
+    """
+    Return the counts of records, NaN where they are unknown, and which rows have one beyond `COUNT_LIMIT`.
+
+    A source may count in 8 bytes, and two such counts sum to what no integer of 8 bytes holds.
+    """
+    known, huge = {}, np.zeros(len(rows), dtype=bool)
+    for name in _RECORDS:
+        known[name] = rows[name].to_numpy(np.float64)
+        beyond = np.abs(known[name]) > COUNT_LIMIT
+        if beyond.any():
+            known[name] = np.where(beyond, np.nan, known[name])
+            huge |= beyond
+    return known, huge
 
 
 def _sums(groups: DayGroups, classified: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -273,7 +297,7 @@ def _sums(groups: DayGroups, classified: Mapping[str, NDArray[Any]]) -> dict[str
     found |= {name: groups.sum(classified[name]).astype(np.int64) for name in _RECORDS}
     processed, successful = found["records_processed"], found["records_successful"]
     told = (processed > 0) & (successful + found["records_failed"] == processed)
-    told &= groups.number(classified["has_negative"]) == 0
+    told &= groups.number(classified["is_untrue"]) == 0
     score, low, high = percent_with_interval(successful, np.where(told, processed, 0))
     return found | {"quality_score": score, "score_low": low, "score_high": high}
 
@@ -359,6 +383,11 @@ def _completeness(
         "missing_required": lacking,
         "completeness": np.where(expected > 0, complete, np.nan),
     }
+
+
+def _problems(details: SyncDetails, *, huge_counts: int) -> dict[str, int]:
+    found = {**details.problems, "huge_count": huge_counts}
+    return {kind: number for kind, number in sorted(found.items()) if number}
 
 
 def _column(values: NDArray[Any]) -> Any:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from include.sync_health.detail_entries import commonest
 from include.sync_health.error_details import Told, read_documents
-from include.sync_health.field_counts import FieldCounts
+from include.sync_health.field_counts import COUNT_LIMIT, FieldCounts
 from include.sync_health.field_names import OTHER
 from include.sync_health.frames import id_text, require_columns
 from include.sync_health.validation_messages import may_name_a_field, shown_reason
@@ -32,7 +32,8 @@ FIELD_COLUMNS = (
     "field",  # str: as ServiceTitan names it; OTHER where it has no name
     "is_required",  # bool: among REQUIRED_FIELDS of the data type
     "syncs",  # int64: in which it failed
-    "failures",  # int64: records in which it failed; a sync that names it without a number counts as one
+    "failures",  # int64: records in which it failed; a sync without detail that names it counts as one; never more than
+    #                the records of a sync with detail
     "missing",  # int64: of the failures, those in which it was empty or absent
     "share",  # float64, percent: failures / records processed, both of the syncs with detail; NaN: there is none
     "sample",  # str or None: its most frequent reason, without anybody's data
@@ -100,12 +101,12 @@ class SyncDetails:
         failures: one row per sync and field, in this order.
             position    int64   row number
             field       str
-            failures    int64   at least 1
-            missing     int64
+            failures    int64   at most the records of a sync with detail; of another at least 1
+            missing     int64   at most the failures
             sample      str or None
         problems: how often each kind: those of `SyncDetail`, and ``more_than_records`` (a sync whose details tell of more
             failures of a field than it has records; what is counted is cut to them) and ``unknown_records`` (a sync with
-            details whose number of records is unknown or negative: no detail).
+            details whose number of records is unknown, negative or beyond `COUNT_LIMIT`: no detail).
     """
 
     has_detail: NDArray[np.bool_]
@@ -203,7 +204,7 @@ def details_of(runs: pd.DataFrame) -> SyncDetails:
 def _spread(read: list[SyncDetail], of_place: Numbers, places: Numbers, runs: pd.DataFrame) -> SyncDetails:
     """Return what was read once as what each of the rows tells."""
     records = runs["records_processed"].to_numpy(np.float64)
-    is_known = np.isfinite(records) & (records >= 0)
+    is_known = (records >= 0) & (records <= COUNT_LIMIT)
     told = np.zeros(len(runs), dtype=bool)
     told[places] = np.array([each.has_detail for each in read], dtype=bool)[of_place]
     has_detail = told & is_known
@@ -217,8 +218,10 @@ def _spread(read: list[SyncDetail], of_place: Numbers, places: Numbers, runs: pd
     is_over = failures["failures"].to_numpy(np.float64) > limit
     problems["more_than_records"] += len(np.unique(row[is_over]))
     problems["unknown_records"] += int((told & ~is_known).sum())
+    for name in ("failures", "missing"):
+        failures[name] = np.minimum(failures[name].to_numpy(np.float64), limit).astype(np.int64)
     is_required = _is_required(runs["data_type"].astype(str).to_numpy(object)[row], failures["field"].to_numpy(object))
-    counted = np.where(is_required & has_detail[row], np.minimum(failures["missing"].to_numpy(np.float64), limit), 0.0)
+    counted = np.where(is_required & has_detail[row], failures["missing"].to_numpy(np.float64), 0.0)
     return SyncDetails(
         has_detail=has_detail,
         missing_required=np.bincount(row, weights=counted, minlength=len(runs)).astype(np.int64),
@@ -262,8 +265,8 @@ def aggregate_fields(runs: pd.DataFrame, details: SyncDetails) -> pd.DataFrame:
     """
     Return the fields that failed, by day, credential and data type.
 
-    The share is 100 * failures / records processed, both of the syncs with detail only, where a sync has at most as many
-    failures as records. The sample is the reason with the most failures behind it, of equals the first by text.
+    The share is 100 * failures / records processed, both of the syncs with detail only. The sample is the reason with
+    the most failures behind it, of equals the first by text.
 
     Args:
         runs: the rows that `details_of` had, in its order.
@@ -271,7 +274,7 @@ def aggregate_fields(runs: pd.DataFrame, details: SyncDetails) -> pd.DataFrame:
             credential_id      int64 | str
             data_type          str
             records_processed  float64
-        details: what it returned.
+        details: what it returned, each sync's numbers cut to its records.
 
     Returns:
         `FIELD_COLUMNS`, ordered by day, credential and data type as text, and field.
@@ -295,7 +298,7 @@ def aggregate_fields(runs: pd.DataFrame, details: SyncDetails) -> pd.DataFrame:
     found, group = np.unique(of_row[row] * len(fields) + field, return_inverse=True)
     key, name = np.divmod(found, max(len(fields), 1))
     rest, kind = np.divmod(keys[key], max(len(data_types), 1))
-    told = np.bincount(group, weights=np.minimum(failures, records[row]), minlength=len(found))
+    told = np.bincount(group, weights=np.where(details.has_detail[row], failures, 0.0), minlength=len(found))
     known = processed[key] > 0
     required = np.array([[each in REQUIRED_FIELDS.get(kind, ()) for each in fields] for kind in data_types], dtype=bool)
     columns = {

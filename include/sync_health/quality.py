@@ -2,7 +2,8 @@
 Syncs that completed and yet lost their records: the share of records that failed.
 
 Only counts that can be true are judged: a sync with at most ``min_records`` records is too small to tell, and one whose
-counts are missing, negative, or larger than their whole cannot be told. A run is placed by its ``completed_at``.
+counts are missing, negative, larger than their whole, or beyond `COUNT_LIMIT` cannot be told. A run is placed by its
+``completed_at``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.failures import CREDENTIAL_REMOVED, observation_frame, window_words
+from include.sync_health.field_counts import COUNT_LIMIT
 from include.sync_health.frames import COUNT_COLUMNS, RUN_COLUMNS, require_columns
 from include.sync_health.policy import DataQualityPolicy, QualityIdentity
 from include.sync_health.subjects import Subject, unknown_subject
@@ -48,11 +50,12 @@ def judge_data_quality(
     """
     Judge the completed runs of (as_of - window, as_of] by the share of their records that failed.
 
-    A run is judged when it has more than ``min_records`` records and 0 <= failed <= processed. By data type: BREACH when
-    one failed by more than ``breach_share`` percent, told by the worst of them (of equals the newest, by (completed_at,
-    sync_id)), high when that one is past ``high_share``; else the newest run judged decides: below ``clear_share`` is
-    CLEAR, the rest is BAND; NO_DATA when none can be judged. By sync: each run is BREACH or CLEAR by ``breach_share``
-    alone; an open alert whose run left the window is EXPIRED, one whose run cannot be judged any more is NO_DATA.
+    A run is judged when it has more than ``min_records`` records and 0 <= failed <= processed <= `COUNT_LIMIT`. By data
+    type: BREACH when one failed by more than ``breach_share`` percent, told by the worst of them (of equals the newest,
+    by (completed_at, sync_id)), high when that one is past ``high_share``; else the newest run judged decides: below
+    ``clear_share`` is CLEAR, the rest is BAND; NO_DATA when none can be judged. By sync: each run is BREACH or CLEAR by
+    ``breach_share`` alone; an open alert whose run left the window is EXPIRED, one whose run cannot be judged any more
+    is NO_DATA.
     An open alert whose credential has no row any more, or is not ``active``, is REMOVED; without an open alert such a
     credential is not judged.
 
@@ -182,7 +185,8 @@ class _Completed:
         )
         # A comparison with NaN is False: a missing count contradicts nothing, and proves nothing.
         contradicting = (processed < 0) | (failed < 0) | (failed > processed)
-        judged = (processed > policy.min_records) & (failed >= 0) & ~contradicting & np.isfinite(processed)
+        contradicting |= (processed > COUNT_LIMIT) | (failed > COUNT_LIMIT)
+        judged = (processed > policy.min_records) & (failed >= 0) & ~contradicting
         return cls(
             credentials=credentials,
             data_types=[str(each) for each in data_type.categories],

@@ -14,7 +14,7 @@ from include.sync_health.frames import require_columns
 from include.sync_health.policy import DataQualityPolicy
 
 GOOD, FAIR, POOR, UNKNOWN, ABSENT = "good", "fair", "poor", "unknown", "absent"
-"""Verdict words of a day; `ABSENT`: the day was final and had no such row."""
+"""Verdict words of a day; `ABSENT`: the day was final and had no such row, or has none any more."""
 
 REVISION_KEY = ("day", "credential_id", "data_type")
 
@@ -22,7 +22,7 @@ JUDGED_NUMBERS = (
     "quality_score",  # float64, percent; NaN: none
     "records_processed",  # int64
     "records_failed",  # int64
-    "syncs_total",  # int64
+    "syncs_total",  # int64; 0: there is no such row
     "calc_version",  # int64
 )
 """What a verdict and its revision look at, of `DAILY_COLUMNS`."""
@@ -32,7 +32,7 @@ JUDGED_COLUMNS = (*REVISION_KEY, *JUDGED_NUMBERS)
 REVISION_COLUMNS = (
     *REVISION_KEY,
     "verdict_before",  # str: one of the words
-    "verdict_after",  # str: one of the words but `ABSENT`, and another one
+    "verdict_after",  # str: another one of the words; `ABSENT`: its syncs are of another key or day now, the numbers are 0
     "score_before",  # float64, percent; NaN: none
     "score_after",  # float64
     "processed_before",  # Int64, as are the other counts; NA where there was no row
@@ -86,8 +86,9 @@ def revisions(before: pd.DataFrame, after: pd.DataFrame, *, policy: DataQualityP
 
     Args:
         before: `JUDGED_COLUMNS` as they were; each key at most once. Keys that are not in ``after`` are no revision: what
-            is gone keeps its verdict.
-        after: `JUDGED_COLUMNS` as they are now; each key at most once. Keys that are not in ``before`` were absent.
+            is gone from the source keeps its verdict.
+        after: `JUDGED_COLUMNS` as they are now; each key at most once. Keys that are not in ``before`` were absent, and
+            those without syncs are: their rows were removed.
         policy: the thresholds of this moment.
 
     Raises:
@@ -105,7 +106,7 @@ def revisions(before: pd.DataFrame, after: pd.DataFrame, *, policy: DataQualityP
 def _judged(frame: pd.DataFrame, when: str, *, policy: DataQualityPolicy) -> pd.DataFrame:
     """Return keys, verdicts and numbers, named by when they were so."""
     judged = frame[list(REVISION_KEY)].astype(object)
-    judged[f"verdict_{when}"] = day_verdicts(frame, policy=policy)
+    judged[f"verdict_{when}"] = day_verdicts(frame, policy=policy).where(frame["syncs_total"] != 0, ABSENT)
     for word, column in zip(_WORDS, JUDGED_NUMBERS, strict=True):
         judged[f"{word}_{when}"] = frame[column].astype(np.float64 if word == "score" else "Int64")
     return judged

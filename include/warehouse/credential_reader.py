@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from include.sync_health.frames import CREDENTIAL_COLUMNS, ENVIRONMENTS
 from include.sync_health.policy import SourcePolicy
+from include.warehouse.binary_arrays import raw_row_in_one_call
+from include.warehouse.packed_columns import unpacked
 from include.warehouse.run_search import Reading, RunSearch
 from include.warehouse.source_keys import key_of
-from include.warehouse.source_schema import SourceShape
+from include.warehouse.source_schema import KeyType, SourceShape
 from include.warehouse.source_session import Session, source_errors
 from include.warehouse.source_statements import SourceStatements
 
@@ -79,3 +82,18 @@ def read_older_successes(
         rows = search.fetch(reading, statements.older_successes, some)
         found |= {str(key): at.astimezone(UTC) for key, at in rows if at is not None}
     return found
+
+
+def read_credential_ids(
+    session: Session, policy: SourcePolicy, *, shape: SourceShape, statements: SourceStatements
+) -> frozenset[str]:
+    """
+    Return the ids of all credentials, as text.
+
+    Raises:
+        SourceError: what `source_errors` maps.
+    """
+    with source_errors(f"reading the ids of {shape.credentials.name}", policy):
+        (ids,) = raw_row_in_one_call(session, statements.credential_ids, {})
+    kind = cast("KeyType", shape.credentials.types["id"])
+    return frozenset(map(str, unpacked(ids, kind, name="id").tolist()))

@@ -9,13 +9,13 @@ many days is found wherever it ended, and the next read begins at the key where 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
+from threading import Event
 from typing import Protocol
 
 import numpy as np
@@ -35,6 +35,9 @@ DAYS_PER_READ = 31
 DETAIL_BYTES_PER_READ = 32_000_000
 """About so many bytes of details are read at once, and no fewer than those of a day."""
 
+GIVE_UP_SECONDS = 0.2
+"""How long to wait for a read that was cancelled before it is cancelled again."""
+
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter to itself while another waits; Python's own is 5 ms."""
 
@@ -46,7 +49,15 @@ class FetchRows(Protocol):
     """Fetches rows of the log by a statement of `SourceStatements.runs`."""
 
     def __call__(self, reading: Reading, parameters: Mapping[str, object]) -> RawRows:
-        """Return rows of ``days``, with counts and details; they are decoded while the next ones are on their way."""
+        """Return rows of ``days``, with counts and the sizes of details; decoded while the next ones are on their way."""
+        ...
+
+
+class WithDetails(Protocol):
+    """Fetches the texts of the details of rows."""
+
+    def __call__(self, reading: Reading, rows: RawRows) -> RawRows:
+        """Return the rows with them."""
         ...
 
 
@@ -60,6 +71,7 @@ class DaysRead:
         runs: `RUN_COLUMNS`, `COUNT_COLUMNS` and `DETAIL_COLUMNS` of all their runs, in no order.
         read_at: when the oldest of it began to be read; aware.
         rows_read: rows that left the database for it.
+        credential_ids: all that the source still had once the rows were read, as text.
         late_sync_ids: of the runs that took longer than ``source.id_slack``, as text.
         missed_by_narrow: runs that a read of their day with a slack of ``source.id_slack`` would not have.
         anomalies: odd rows by kind (`RunRows.anomalies`).
@@ -71,6 +83,7 @@ class DaysRead:
     runs: pd.DataFrame
     read_at: datetime
     rows_read: int
+    credential_ids: frozenset[str]
     late_sync_ids: tuple[str, ...]
     missed_by_narrow: int
     anomalies: Mapping[str, int]
@@ -87,6 +100,7 @@ class _Fetched:
     reading: Reading
     began: datetime
     rows: RawRows
+    credential_ids: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -100,11 +114,25 @@ class _Carried:
 class DayStream:
     """Reads days in chunks on one session."""
 
-    def __init__(self, *, shape: SourceShape, policy: SourcePolicy, search: RunSearch, fetch: FetchRows) -> None:
+    def __init__(
+        self,
+        *,
+        shape: SourceShape,
+        policy: SourcePolicy,
+        search: RunSearch,
+        fetch: FetchRows,
+        with_details: WithDetails,
+        read_credential_ids: Callable[[], frozenset[str]],
+        cancel: Callable[[], None],
+    ) -> None:
+        """Take what reads on the session; ``cancel``, which another thread may call, ends the statement under way."""
         self._shape = shape
         self._policy = policy
         self._search = search
         self._fetch = fetch
+        self._with_details = with_details
+        self._read_credential_ids = read_credential_ids
+        self._cancel = cancel
 
     def chunks(
         self,
@@ -119,7 +147,7 @@ class DayStream:
         """
         Yield the days in chunks, oldest first; while one is in use, a thread fetches the next.
 
-        Left early, it waits for the read that is under way. Until then nobody else may use the session.
+        Left early, it cancels the read that is under way. Until then nobody else may use the session.
 
         Args:
             bounds: the days; any, in any order. A gap costs a search of its own.
@@ -132,9 +160,21 @@ class DayStream:
         Raises:
             SourceError: what `source_errors` maps.
         """
-        fetches = self._fetches(bounds, slack=slack, as_of=as_of, clock=clock, rows_per_read=rows_per_read, pause=pause)
+        stop = Event()
+
+        def pause_between() -> bool:
+            """Pause, and return whether to go on."""
+            return not stop.wait(pause.total_seconds())
+
+        def give_up() -> None:
+            stop.set()
+            self._cancel()
+
+        fetches = self._fetches(
+            bounds, slack=slack, as_of=as_of, clock=clock, rows_per_read=rows_per_read, go_on=pause_between
+        )
         carried = _Carried()
-        with closing(_ahead(fetches)) as ahead:
+        with closing(_ahead(fetches, give_up=give_up)) as ahead:
             for fetched in ahead:
                 yield self._chunk(fetched, bounds, carried, slack=slack)
                 if fetched.is_last:
@@ -148,25 +188,41 @@ class DayStream:
         as_of: datetime,
         clock: Callable[[], datetime],
         rows_per_read: int,
-        pause: timedelta,
+        go_on: Callable[[], bool],
     ) -> Iterator[_Fetched]:
         days_at_once = 1
         is_first = True
         for stretch in stretches(sorted(bounds)):
-            at, next_low = 0, None
+            at, next_low, rows_so_far = 0, None, 0
             while at < len(stretch):
                 days = tuple(stretch[at : at + days_at_once])
-                if not is_first and pause:
-                    time.sleep(pause.total_seconds())
+                if not is_first and not go_on():
+                    return
                 reading, began = Reading(as_of), clock()
                 parameters = self._parameters(
                     reading, days, bounds, next_low=next_low, is_last=at + len(days) == len(stretch), slack=slack
                 )
                 fetched = self._fetch(reading, parameters)
-                is_first, at = False, at + len(days)
+                is_first, weight = False, fetched.detail_bytes
+                if weight > DETAIL_BYTES_PER_READ and len(days) > 1:
+                    # Their details would be too much at once: so many days less, from the same day on.
+                    days_at_once = max(1, len(days) * DETAIL_BYTES_PER_READ // weight)
+                    continue
+                fetched = self._with_details(reading, fetched)
+                at += len(days)
                 next_low = None if self._is_by_end else parameters["high"]
-                yield _Fetched(days=days, is_last=at == len(stretch), reading=reading, began=began, rows=fetched)
-                rows, weight = max(1, len(fetched) // len(days)), fetched.detail_bytes
+                yield _Fetched(
+                    days=days,
+                    is_last=at == len(stretch),
+                    reading=reading,
+                    began=began,
+                    rows=fetched,
+                    # After the rows: of a credential that was deleted between the two, we have rows and no id.
+                    credential_ids=self._read_credential_ids(),
+                )
+                rows_so_far += len(fetched)
+                # A search may go beyond its days and leave the next read few rows, which says nothing of their number.
+                rows = max(1, len(fetched) // len(days), rows_so_far // at)
                 room = min(rows_per_read // rows, DETAIL_BYTES_PER_READ * len(days) // max(1, weight))
                 days_at_once = max(1, min(room, DAYS_PER_READ))
 
@@ -219,6 +275,7 @@ class DayStream:
             runs=ours.frame(in_order=False),
             read_at=read_at,
             rows_read=len(fresh),
+            credential_ids=fetched.credential_ids,
             late_sync_ids=tuple(str(each) for each in ours.ids[belongs - ours.started > id_slack].tolist()),
             missed_by_narrow=int((ours.started < own_start - id_slack).sum()),
             anomalies=ours.anomalies(now=reading.now),
@@ -236,13 +293,19 @@ def _carry_on(
     carried.rows = rows.only(is_later)
 
 
-def _ahead(fetches: Iterator[_Fetched]) -> Generator[_Fetched]:
-    """Yield what is fetched while a thread fetches the next."""
+def _ahead(fetches: Iterator[_Fetched], *, give_up: Callable[[], None]) -> Generator[_Fetched]:
+    """Yield what is fetched while a thread fetches the next; left early, it gives that up and waits until it has ended."""
     with _quick_switches(), ThreadPoolExecutor(1, thread_name_prefix="read-days") as thread:
         upcoming = thread.submit(next, fetches, None)
-        while (fetched := upcoming.result()) is not None:
-            upcoming = thread.submit(next, fetches, None)
-            yield fetched
+        try:
+            while (fetched := upcoming.result()) is not None:
+                upcoming = thread.submit(next, fetches, None)
+                yield fetched
+        finally:
+            # A cancelling that comes between two statements ends neither.
+            while not upcoming.done():
+                give_up()
+                wait([upcoming], timeout=GIVE_UP_SECONDS)
 
 
 @contextmanager

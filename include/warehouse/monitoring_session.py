@@ -6,8 +6,10 @@ The schema's name and the keys of its advisory locks stand here, because every s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -37,6 +39,22 @@ MIGRATION_LOCK = 7_305_551_002_119_002
 """Keys of the advisory locks; arbitrary, but the same in every version of this code."""
 
 _DETAIL_LIMIT = 300
+
+_UNSTORABLE: Mapping[type[psycopg.Error], str] = MappingProxyType(
+    {
+        pg_errors.NumericValueOutOfRange: "a number is out of range",
+        pg_errors.DatetimeFieldOverflow: "a date or time is out of range",
+        pg_errors.StringDataRightTruncation: "a text is too long",
+        pg_errors.CharacterNotInRepertoire: "a text has a character that the database cannot hold",
+        pg_errors.UntranslatableCharacter: "a text has a character that the database cannot hold",
+    }
+)
+"""Values that no column of their type can hold. Others of their class are mistakes of a statement."""
+
+_REFUSALS: tuple[type[psycopg.Error], ...] = (psycopg.IntegrityError, *_UNSTORABLE)
+
+_COPIED = re.compile(r"COPY (\w+), line \d+(?:, column (\w+))?")
+"""What the server says of where a COPY failed, without the value."""
 
 
 def connect(conninfo: str) -> psycopg.Connection[tuple[Any, ...]]:
@@ -78,15 +96,19 @@ def connect(conninfo: str) -> psycopg.Connection[tuple[Any, ...]]:
 
 
 @contextmanager
-def storage_errors() -> Iterator[None]:
+def storage_errors(*, table: str | None = None) -> Iterator[None]:
     """
     Turn what a person can act on into one line; let every other error pass.
 
     Also usable as a decorator. Turned are: the server unreachable, gone, read-only or out of space; a lock or a
-    statement that took too long; a missing table or schema; a missing right.
+    statement that took too long; a missing table or schema; a missing right; a value that a constraint refuses, or that
+    no column of its type can hold.
+
+    Args:
+        table: which one is written, for the errors that do not say it.
 
     Raises:
-        StorageError: in place of the psycopg error, which stays its cause.
+        StorageError: in place of the psycopg error, which stays its cause, unless it quotes a row's values.
     """
     try:
         yield
@@ -111,11 +133,32 @@ def storage_errors() -> Iterator[None]:
         ) from error
     except (pg_errors.DiskFull, pg_errors.OutOfMemory) as error:
         raise StorageError(f"the monitoring database's server has run out of space: {one_line(error)}") from error
+    except _REFUSALS as error:
+        if isinstance(error, psycopg.IntegrityError) and error.diag.table_name is None:
+            raise  # of no constraint
+        # Not as its cause: the server quotes the row.
+        raise StorageError(_refusal(error, table=table)) from None
     except (psycopg.OperationalError, psycopg.InterfaceError, pg_errors.IdleInTransactionSessionTimeout) as error:
         raise StorageError(
             f"the monitoring database cannot be reached or went away: {one_line(error)}; "
             "check that it runs, and host, port, database, login and password of its connection"
         ) from error
+
+
+def _refusal(error: psycopg.Error, *, table: str | None) -> str:
+    """Return what was refused where, without any value."""
+    diag = error.diag
+    copied = _COPIED.match(diag.context or "")
+    name = diag.table_name or table or (copied and copied[1])
+    column = diag.column_name or (copied and copied[2])
+    where = f"{SCHEMA}.{name}" if name else f"a table of schema {SCHEMA}"
+    if diag.constraint_name:
+        why = f"constraint {diag.constraint_name} refuses it"
+    elif isinstance(error, pg_errors.NotNullViolation):
+        why = f"column {column} must not be NULL"
+    else:
+        why = _UNSTORABLE.get(type(error), "it is refused") + (f", in column {column}" if column else "")
+    return f"a value cannot be stored in {where}: {why}"
 
 
 def working_rights(role: str) -> str:

@@ -1,9 +1,12 @@
 """
-The daily aggregates in ``monitoring.quality_daily``: whole days are replaced, and nothing that was once known is erased.
+The daily aggregates in ``monitoring.quality_daily``: whole days are replaced, each sync counts once, and no sync that was
+once known is erased.
 
-A key whose rows are gone from the source keeps its last known numbers and is marked ``is_vanished``; it is unmarked when
-the rows are back. ``field_quality_daily`` goes with it. The ledger ``quality_day`` says which days were computed, and
-``quality_revision`` which verdicts of final days changed.
+Of a day's keys (credential and data type) that have no syncs there any more, those whose syncs the source has lost, with
+their credential or by its retention, keep their last known numbers and are marked ``is_vanished``; they are unmarked when
+the syncs are back. The others are deleted: their syncs moved, to another data type, or to the day on which they ended, or
+over another zone's midnight, and count there. ``field_quality_daily`` goes with its row. The ledger ``quality_day`` says
+which days were computed, and ``quality_revision`` which verdicts of final days changed.
 """
 
 from __future__ import annotations
@@ -49,8 +52,10 @@ class Replaced:
         days: replaced.
         rows: written, new ones and those that changed.
         unchanged: rows that were there as they are.
-        kept: rows whose numbers were left, of days that may only grow: the source has fewer syncs of them than are stored.
-        vanished: rows that were marked (or became final since), whose keys are gone from the source.
+        kept: rows whose numbers were left, of days that may only grow: the source has fewer finished syncs of them than are
+            stored.
+        vanished: rows that were marked (or became final since), whose syncs are gone from the source.
+        removed: rows that were deleted, whose syncs are now of another key or day.
         revised: keys of final days whose verdict changed.
         superseded: days left alone: a later reading of the source had replaced them already.
     """
@@ -60,6 +65,7 @@ class Replaced:
     unchanged: int
     kept: int
     vanished: int
+    removed: int
     revised: int
     superseded: tuple[date, ...]
 
@@ -76,6 +82,8 @@ def replace_days(
     quality: DataQualityPolicy,
     final_before: date | None = None,
     only_growing: Collection[date] = (),
+    credential_ids: Collection[str] | None = None,
+    has_details: bool = True,
 ) -> Replaced:
     """
     Replace whole days, oldest first, each in a transaction of its own under a lock of its own; committed day by day.
@@ -85,7 +93,8 @@ def replace_days(
 
     Args:
         conn: not in a transaction.
-        daily: `DAILY_COLUMNS`: all rows of all of ``days``; a day without any has lost all that it had.
+        daily: `DAILY_COLUMNS`: all rows of all of ``days``, whatever their credentials; a day without any has lost all that
+            it had.
         fields: `FIELD_COLUMNS`: all of theirs; they are replaced, and kept, with the row of their key.
         days: the days to replace, in any order.
         read_at: when the source began to be read for them; aware.
@@ -94,7 +103,14 @@ def replace_days(
         final_before: days before this are final, and so are their rows that are gone from the source; None: only the rows
             that say so.
         only_growing: days of which the source may have lost rows by its retention: a row of theirs is replaced only by
-            one of at least as many syncs, since history is never erased.
+            one of at least as many finished syncs, and a key without any is deleted only where it has none. A day that
+            the ledger knows to have been computed in another zone is taken as it comes all the same: its syncs are on
+            the days beside it.
+        credential_ids: all credentials that the source had after ``daily`` was read, as text: what of one of them is gone
+            was not deleted with it. Their keys that are gone from a day are deleted, with their fields: the syncs moved.
+            Of a final day that is a revision. None: not known, all that is gone is marked.
+        has_details: False where the source's details of errors cannot be read: rows that have any keep
+            ``syncs_with_detail``, ``records_with_detail``, ``missing_required``, ``completeness`` and their fields.
 
     Raises:
         FrameError: a column is missing.
@@ -109,8 +125,15 @@ def replace_days(
     _refuse_strays(daily, fields, days=days)
     by_day = dict(iter(daily.groupby("day", sort=False))) if len(daily) else {}
     fields_by_day = dict(iter(fields.groupby("day", sort=False))) if len(fields) else {}
-    writer = DayWriter(conn, read_at=moment, timezone=timezone, quality=quality)
-    count = rows = kept = vanished = revised = 0
+    writer = DayWriter(
+        conn,
+        read_at=moment,
+        timezone=timezone,
+        quality=quality,
+        credential_ids=credential_ids,
+        has_details=has_details,
+    )
+    count = rows = kept = vanished = removed = revised = 0
     computed = 0
     superseded = []
     for day in sorted(set(days)):
@@ -127,13 +150,15 @@ def replace_days(
             continue
         count, computed = count + 1, computed + len(fresh)
         rows, kept = rows + outcome.rows, kept + outcome.kept
-        vanished, revised = vanished + outcome.vanished, revised + outcome.revised
+        vanished, removed = vanished + outcome.vanished, removed + outcome.removed
+        revised += outcome.revised
     return Replaced(
         days=count,
         rows=rows,
         unchanged=computed - rows - kept,
         kept=kept,
         vanished=vanished,
+        removed=removed,
         revised=revised,
         superseded=tuple(superseded),
     )

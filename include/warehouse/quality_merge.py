@@ -2,12 +2,12 @@
 One day's replacement in ``monitoring.quality_daily`` and the tables that go with it: a transaction under the day's lock.
 
 A day without rows is copied in. One that has rows is compared as a set, in temporary tables, so that only what differs is
-written and nobody ever sees half of it.
+written and nobody ever sees half of it. What becomes of a key that is gone from the day is in `replace_days`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -23,6 +23,7 @@ from include.sync_health.field_quality import FIELD_COLUMNS
 from include.sync_health.policy import DataQualityPolicy
 from include.sync_health.quality_revisions import JUDGED_NUMBERS, REVISION_COLUMNS, REVISION_KEY, revisions
 from include.warehouse.binary_rows import BinaryRows
+from include.warehouse.monitoring_session import storage_errors
 from include.warehouse.stored_values import storable_json
 
 QUALITY_LOCK = 1_947_204_611
@@ -61,11 +62,12 @@ def _list(columns: Iterable[str], of: str = "") -> str:
 
 _VALUES = tuple(column for column in DAILY_COLUMNS if column not in (*DAILY_KEY, "is_final"))
 _JUDGED = ("quality_score", "records_processed", "records_failed")
+_DETAIL = ("syncs_with_detail", "records_with_detail", "missing_required", "completeness")
 _FIELD_KEY = (*DAILY_KEY, "field")
 _FIELD_VALUES = tuple(column for column in FIELD_COLUMNS if column not in _FIELD_KEY)
 
 _STATE = """
-    SELECT ledger.read_at, coalesce(ledger.is_final, false),
+    SELECT ledger.read_at, ledger.timezone, coalesce(ledger.is_final, false),
            EXISTS (SELECT FROM monitoring.quality_daily WHERE day = %(day)s),
            EXISTS (SELECT FROM monitoring.field_quality_daily WHERE day = %(day)s)
     FROM (VALUES (1)) AS always LEFT JOIN monitoring.quality_day AS ledger ON ledger.day = %(day)s
@@ -85,37 +87,60 @@ _MAKE_FRESH = f"""
 """  # noqa: S608 -- only constants of this module
 
 _SAME_KEY = "kept.day = %(day)s AND kept.credential_id = fresh.credential_id AND kept.data_type = fresh.data_type"
-_ACCEPTED = "(NOT %(only_growing)s OR fresh.syncs_total >= kept.syncs_total)"
+# Of an open sync nothing is lost when it is no longer there: it has ended, maybe on another day.
+_ACCEPTED = "(NOT %(only_growing)s OR fresh.syncs_total - fresh.syncs_open >= kept.syncs_total - kept.syncs_open)"
+_KEEPS_DETAIL = "(NOT %(has_details)s AND coalesce(kept.syncs_with_detail, 0) > 0)"
+_NEW_VALUES = ", ".join(
+    f"CASE WHEN {_KEEPS_DETAIL} THEN kept.{column} ELSE fresh.{column} END" if column in _DETAIL else f"fresh.{column}"
+    for column in _VALUES
+)
+_IS_GONE = f"kept.day = %(day)s AND NOT EXISTS (SELECT FROM pg_temp.fresh_quality AS fresh WHERE {_SAME_KEY})"
+# No fresh row is one without a finished sync.
+_HAS_MOVED = """
+    kept.credential_id = ANY (%(movable)s::text[]) AND (NOT %(only_growing)s OR kept.syncs_total = kept.syncs_open)
+"""
+
+_GONE_CREDENTIALS = f"""
+    SELECT DISTINCT kept.credential_id FROM monitoring.quality_daily AS kept WHERE {_IS_GONE}
+"""  # noqa: S608 -- only constants of this module
 
 _REVISED = f"""
     SELECT fresh.credential_id, fresh.data_type, kept.day IS NULL, {_list(JUDGED_NUMBERS, "kept")}, {_list(JUDGED_NUMBERS, "fresh")}
     FROM pg_temp.fresh_quality AS fresh LEFT JOIN monitoring.quality_daily AS kept ON {_SAME_KEY}
     WHERE kept.day IS NULL
        OR {_ACCEPTED} AND ({_list(_JUDGED, "kept")}) IS DISTINCT FROM ({_list(_JUDGED, "fresh")})
+    UNION ALL
+    SELECT kept.credential_id, kept.data_type, false, {_list(JUDGED_NUMBERS, "kept")}, NULL, 0, 0, 0, %(calc_version)s
+    FROM monitoring.quality_daily AS kept WHERE {_IS_GONE} AND {_HAS_MOVED}
 """  # noqa: S608 -- only constants of this module
 
 # One statement, so that all of it is decided by what was there before. Rows that are as they were are not written.
 _MERGE = f"""
-    WITH gone AS (
+    WITH moved AS (
+        DELETE FROM monitoring.quality_daily AS kept WHERE {_IS_GONE} AND {_HAS_MOVED}
+        RETURNING kept.credential_id, kept.data_type
+    ), moved_fields AS (
+        DELETE FROM monitoring.field_quality_daily AS kept USING moved
+        WHERE kept.day = %(day)s AND kept.credential_id = moved.credential_id AND kept.data_type = moved.data_type
+    ), gone AS (
         UPDATE monitoring.quality_daily AS kept
         SET is_vanished = true, is_final = kept.is_final OR %(is_over)s
-        WHERE kept.day = %(day)s AND NOT (kept.is_vanished AND (kept.is_final OR NOT %(is_over)s))
-          AND NOT EXISTS (SELECT FROM pg_temp.fresh_quality AS fresh WHERE {_SAME_KEY})
+        WHERE {_IS_GONE} AND NOT ({_HAS_MOVED})
+          AND NOT (kept.is_vanished AND (kept.is_final OR NOT %(is_over)s))
         RETURNING 1
     ), fewer AS (
-        UPDATE monitoring.quality_daily AS kept
-        SET is_final = kept.is_final OR fresh.is_final
-        FROM pg_temp.fresh_quality AS fresh
-        WHERE %(only_growing)s AND {_SAME_KEY} AND NOT {_ACCEPTED}
-        RETURNING 1
+        SELECT fresh.credential_id, fresh.data_type, fresh.is_final AND NOT kept.is_final AS ends
+        FROM pg_temp.fresh_quality AS fresh JOIN monitoring.quality_daily AS kept ON {_SAME_KEY} AND NOT {_ACCEPTED}
+    ), ended AS (
+        UPDATE monitoring.quality_daily AS kept SET is_final = true FROM fewer AS fresh WHERE {_SAME_KEY} AND fresh.ends
     ), changed AS (
         UPDATE monitoring.quality_daily AS kept
-        SET ({_list(_VALUES)}) = ROW({_list(_VALUES, "fresh")}),
+        SET ({_list(_VALUES)}) = ROW({_NEW_VALUES}),
             is_final = kept.is_final OR fresh.is_final, is_vanished = false, computed_at = fresh.computed_at
         FROM pg_temp.fresh_quality AS fresh
         WHERE {_SAME_KEY} AND {_ACCEPTED}
           AND (kept.is_vanished OR fresh.is_final AND NOT kept.is_final
-               OR ({_list(_VALUES, "kept")}) IS DISTINCT FROM ({_list(_VALUES, "fresh")}))
+               OR ({_list(_VALUES, "kept")}) IS DISTINCT FROM ({_NEW_VALUES}))
         RETURNING 1
     ), added AS (
         INSERT INTO monitoring.quality_daily ({_list(DAILY_TYPES)})
@@ -124,14 +149,15 @@ _MERGE = f"""
         RETURNING 1
     )
     SELECT (SELECT count(*) FROM changed) + (SELECT count(*) FROM added), (SELECT count(*) FROM fewer),
-           (SELECT count(*) FROM gone)
+           (SELECT count(*) FROM gone), (SELECT count(*) FROM moved)
 """  # noqa: S608 -- only constants of this module
 
-# After the rows themselves: one that was accepted has as many syncs as the fresh one by now.
+# Before the rows themselves: what was there of them decides.
 _MERGE_FIELDS = f"""
     WITH parent AS (
         SELECT fresh.credential_id, fresh.data_type
-        FROM pg_temp.fresh_quality AS fresh JOIN monitoring.quality_daily AS kept ON {_SAME_KEY} AND {_ACCEPTED}
+        FROM pg_temp.fresh_quality AS fresh LEFT JOIN monitoring.quality_daily AS kept ON {_SAME_KEY}
+        WHERE kept.day IS NULL OR {_ACCEPTED} AND NOT {_KEEPS_DETAIL}
     ), given AS (
         SELECT fresh.* FROM pg_temp.fresh_fields AS fresh JOIN parent USING (credential_id, data_type)
     ), gone AS (
@@ -174,14 +200,16 @@ class DayOutcome:
 
     Args:
         rows: written, new ones and those that changed.
-        kept: fresh rows of fewer syncs than are stored, of a day that may only grow.
-        vanished: rows that were marked (or became final since), whose keys are gone from the source.
+        kept: fresh rows of fewer finished syncs than are stored, of a day that may only grow.
+        vanished: rows that were marked (or became final since), whose syncs are gone from the source.
+        removed: rows that were deleted, whose syncs are now of another key or day.
         revised: keys of a final day whose verdict changed.
     """
 
     rows: int
     kept: int = 0
     vanished: int = 0
+    removed: int = 0
     revised: int = 0
 
 
@@ -189,13 +217,22 @@ class DayWriter:
     """Replaces days one by one, all of one reading of the source."""
 
     def __init__(
-        self, conn: psycopg.Connection[Any], *, read_at: datetime, timezone: str, quality: DataQualityPolicy
+        self,
+        conn: psycopg.Connection[Any],
+        *,
+        read_at: datetime,
+        timezone: str,
+        quality: DataQualityPolicy,
+        credential_ids: Collection[str] | None,
+        has_details: bool,
     ) -> None:
         """Take a session that is not in a transaction, and what all days have in common; ``read_at`` is aware."""
         self._conn = conn
         self._read_at = read_at
         self._timezone = timezone
         self._quality = quality
+        self._credential_ids = None if credential_ids is None else frozenset(credential_ids)
+        self._has_details = has_details
         self._daily = BinaryRows(DAILY_TYPES)
         self._fields = BinaryRows(FIELD_TYPES)
 
@@ -210,7 +247,8 @@ class DayWriter:
             daily: `DAILY_COLUMNS`: all of its rows.
             fields: `FIELD_COLUMNS`: all of its fields.
             is_over: what is gone from the source becomes final too.
-            only_growing: a row is replaced only by one of at least as many syncs.
+            only_growing: a row is replaced only by one of at least as many finished syncs; no matter where the day was
+                computed in another zone.
 
         Raises:
             RequestError: a field of a key that has no row.
@@ -229,14 +267,16 @@ class DayWriter:
             "is_final": bool(daily["is_final"].all()) if len(daily) else is_over,
             "calc_version": int(daily["calc_version"].min()) if len(daily) else CALC_VERSION,
             "is_over": is_over,
-            "only_growing": only_growing,
+            "has_details": self._has_details,
         }
         with self._conn.transaction():
             self._conn.execute("SELECT pg_advisory_xact_lock(%s, %s)", (QUALITY_LOCK, day.toordinal()))
             state = self._conn.execute(_STATE, values).fetchone()
-            last_read, was_final, has_rows, has_fields = state or (None, False, False, False)
+            last_read, zone, was_final, has_rows, has_fields = state or (None, None, False, False, False)
             if last_read is not None and last_read > self._read_at:
                 return None
+            # Other midnights: syncs that the day has lost are on the days beside it.
+            values["only_growing"] = only_growing and zone in (None, self._timezone)
             if has_rows or (was_final and len(daily)):
                 outcome = self._merge(
                     values, fresh, fresh_fields if has_fields or len(fields) else None, was_final=was_final
@@ -260,12 +300,24 @@ class DayWriter:
             ) from error
         self._conn.execute(_PLAN)
         self._copy("pg_temp.fresh_quality", self._daily, fresh, count=values["rows"])
+        values = {**values, "movable": self._still_there(values)}
         revised = self._revise(values) if was_final else 0
-        written, kept, gone = self._conn.execute(_MERGE, values).fetchone() or (0, 0, 0)
         if fields is not None:
             self._copy("pg_temp.fresh_fields", self._fields, fields)
-            self._conn.execute(_MERGE_FIELDS, values)
-        return DayOutcome(rows=written, kept=kept, vanished=gone, revised=revised)
+            with storage_errors(table="field_quality_daily"):
+                self._conn.execute(_MERGE_FIELDS, values)
+        with storage_errors(table="quality_daily"):
+            row = self._conn.execute(_MERGE, values).fetchone()
+        written, kept, vanished, removed = row or (0, 0, 0, 0)
+        return DayOutcome(rows=written, kept=kept, vanished=vanished, removed=removed, revised=revised)
+
+    def _still_there(self, values: dict[str, Any]) -> list[str]:
+        """Return the credentials with keys that are gone from the day, and that the source still has."""
+        if self._credential_ids is None:
+            return []
+        # Few: all that the source has would be sent with every statement of every day.
+        gone = self._conn.execute(_GONE_CREDENTIALS, values).fetchall()
+        return [credential for (credential,) in gone if credential in self._credential_ids]
 
     def _copy(self, table: str, rows: BinaryRows, encoded: bytes, *, count: int | None = None) -> None:
         if count == 0:

@@ -1,5 +1,5 @@
 """
-What a row of the sync log says in few bytes: one packed code, and the texts of its details, as SQL.
+What a row of the sync log says in few bytes: one packed code; and the sizes and texts of its details, as SQL.
 
 `run_rows` unpacks them.
 """
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from include.sync_health.frames import CANCELLED_BY_USER, DATA_TYPES, DETAIL_TEXT_LIMIT, RUN_STATUSES
+from include.warehouse.packed_columns import packed
 from include.warehouse.source_schema import DETAILS
 
 DATA_TYPE_UNIT, CANCELLED_UNIT, DETAIL_UNIT, TEXT_UNIT = 16, 256, 512, 1024
@@ -55,14 +56,23 @@ def packed_code(details: Sequence[str]) -> sql.Composed:
     return code + sql.SQL(" + CASE WHEN {} THEN {} ELSE 0 END").format(_has_details(details), _number(DETAIL_UNIT))
 
 
-def detail_texts(details: Sequence[str]) -> sql.Composable:
-    """Return one more column of the result, the details of the rows whose code says so; nothing without columns."""
+def detail_sizes(details: Sequence[str]) -> sql.Composable:
+    """
+    Return one more column of the result: how many bytes the details take where they are stored, of the rows whose code says
+    so; nothing without columns.
+    """
     if not details:
         return sql.SQL("")
-    parts = [_detail_text(column) if column in details else sql.SQL("'null'") for column in DETAILS]
-    return sql.SQL(", json_agg('[' || {} || ']') FILTER (WHERE {})").format(
-        sql.SQL(" || ',' || ").join(parts), _has_details(details)
+    size = sql.SQL(" + ").join(
+        sql.SQL("coalesce(pg_column_size({}), 0)").format(sql.Identifier(column)) for column in details
     )
+    return sql.SQL(", {} FILTER (WHERE {})").format(packed(size, "int4"), _has_details(details))
+
+
+def detail_texts(details: Sequence[str]) -> sql.Composed:
+    """Return the details of rows as one JSON list of texts (`DETAIL_COLUMNS`)."""
+    parts = [_detail_text(column) if column in details else sql.SQL("'null'") for column in DETAILS]
+    return sql.SQL("json_agg('[' || {} || ']')").format(sql.SQL(" || ',' || ").join(parts))
 
 
 def _has_details(details: Sequence[str]) -> sql.Composed:

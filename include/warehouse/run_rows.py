@@ -4,7 +4,7 @@ Rows of the sync log as arrays, and what becomes of them: which belong to a read
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, DETAIL_COLUMNS, RUN_COLUMNS, RUN_STATUSES
+from include.sync_health.frames import (
+    COUNT_COLUMNS,
+    DATA_TYPES,
+    DETAIL_COLUMNS,
+    DETAIL_TEXT_LIMIT,
+    RUN_COLUMNS,
+    RUN_STATUSES,
+)
 from include.warehouse.binary_arrays import decode_texts
 from include.warehouse.packed_columns import unpacked, unpacked_counts, unpacked_times
 from include.warehouse.run_codes import CANCELLED_UNIT, DATA_TYPE_UNIT, DETAIL_UNIT, TEXT_UNIT
@@ -26,6 +33,9 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 
 KEY_DTYPES: dict[str, type] = {"integer": np.int64, "uuid": object}
 """numpy type of a key column by its kind."""
+
+COMPRESSED_FROM, COMPRESSION = 2_000, 8
+"""PostgreSQL compresses a row of more than about 2 kB; JSON that repeats its keys, to an eighth at most as a rule."""
 
 _CODE_PLACE, _CODE_BYTES = 2, 2
 _SANE_FROM, _SANE_UNTIL = np.datetime64(SANE_FROM, "us"), np.datetime64(SANE_UNTIL, "us")
@@ -99,9 +109,9 @@ class RunRows:
         chosen: Flags = np.isnat(self.finished) & ~self.has_status("pending", "running")
         return chosen & (self.started > moment(started_from)) & (self.started <= moment(as_of))
 
-    def anomalies(self, *, now: datetime) -> dict[str, int]:
+    def anomalies(self, *, now: datetime, among: Flags | None = None) -> dict[str, int]:
         """
-        Return how many rows are odd, by kind; kinds without any are left out.
+        Return how many rows are odd, ``among`` some of them or all, by kind; kinds without any are left out.
 
             future_stamp                    started or completed after ``now`` by more than `CLOCK_TOLERANCE`
             negative_duration               completed before it started
@@ -124,7 +134,8 @@ class RunRows:
             "open_with_completed_at": self.has_status("pending", "running") & ~np.isnat(self.completed),
             "missing_started_at": np.isnat(self.started),
         }
-        return {kind: int(flag.sum()) for kind, flag in flags.items() if flag.any()}
+        told = flags if among is None else {kind: flag & among for kind, flag in flags.items()}
+        return {kind: int(flag.sum()) for kind, flag in told.items() if flag.any()}
 
     def frame(self, *, in_order: bool = True) -> pd.DataFrame:
         """
@@ -180,6 +191,7 @@ class RawRows:
         shape, zone: what its statement was made for.
         counts: the count columns it asked for, in its order; the others are NaN. None: no counts at all.
         details: the columns it asked details of; empty: there are none. None: they were not asked for.
+        detail_batches: results of `SourceStatements.details` for `detail_keys`.
     """
 
     buffers: Sequence[bytes | None]
@@ -187,14 +199,41 @@ class RawRows:
     zone: str
     counts: Sequence[str] | None = None
     details: Sequence[str] | None = None
+    detail_batches: Sequence[Sequence[bytes | None]] = ()
 
     def __len__(self) -> int:
         return len(self.buffers[_CODE_PLACE] or b"") // _CODE_BYTES
 
     @property
     def detail_bytes(self) -> int:
-        """About how many bytes the details have."""
-        return len(self.buffers[-1] or b"") if self.details else 0
+        """About how many bytes the texts of the details have, rather more than fewer."""
+        return int(self._detail_sizes().sum())
+
+    def detail_keys(self, *, bytes_at_most: int, rows_at_most: int) -> Iterator[list[Any]]:
+        """Yield the keys of the rows that have details, in batches of about so many bytes of text."""
+        sizes = self._detail_sizes()
+        keys = unpacked(self.buffers[0], self.shape.key_type("id"), name="id")[self._has_details()].tolist()
+        begin = weight = 0
+        for place, size in enumerate(sizes.tolist()):
+            if place > begin and (weight + size > bytes_at_most or place - begin == rows_at_most):
+                yield keys[begin:place]
+                begin, weight = place, 0
+            weight += size
+        if begin < len(keys):
+            yield keys[begin:]
+
+    def _has_details(self) -> Flags:
+        has_details: Flags = (unpacked(self.buffers[_CODE_PLACE], "int2", name="code") & DETAIL_UNIT) > 0
+        return has_details
+
+    def _detail_sizes(self) -> NDArray[np.int64]:
+        """Return about how many bytes of text each row has that has details."""
+        if not self.details:
+            return np.empty(0, dtype=np.int64)
+        stored = unpacked(self.buffers[-1], "int4", name="detail sizes").astype(np.int64)
+        # What is stored in more than this may be compressed, and no text is longer than what is read of it.
+        likely = np.where(stored > COMPRESSED_FROM, COMPRESSION * stored, stored)
+        return np.minimum(likely, DETAIL_TEXT_LIMIT * len(self.details))
 
     def decoded(self) -> RunRows:
         """
@@ -225,7 +264,10 @@ class RawRows:
             numbers[:, list(COUNTS).index(column)] = unpacked_counts(buffer, read_as, name=column, rows=rows)
         told = np.full((len(ids), 0 if details is None else 1), None, dtype=object)
         if details:
-            told[(codes & DETAIL_UNIT) > 0, 0] = decode_texts(buffers[last])
+            at = {key: place for place, key in enumerate(ids.tolist())} if self.detail_batches else {}
+            for batch in self.detail_batches:
+                keys: list[Any] = unpacked(batch[0], shape.key_type("id"), name="id").tolist()
+                told[[at[key] for key in keys], 0] = decode_texts(batch[1])
         return RunRows(ids, credentials, codes, started, completed, finished, texts, numbers, told)
 
     def _times(self, place: int, column: str, *, rows: int) -> Times:

@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any, Literal
 
+from include.sync_health.errors import RequestError
 from include.sync_health.policy import SourcePolicy
 from include.warehouse.id_window import GALLOP_STEPS, Block, find_bound
-from include.warehouse.source_keys import FIRST_KEY, LAST_KEY
+from include.warehouse.source_keys import FIRST_KEY, LAST_KEY, key_of
 from include.warehouse.source_schema import SourceShape
 from include.warehouse.source_session import Session, source_errors
 from include.warehouse.source_statements import SourceStatements
-from include.warehouse.source_time import raw_bound
+from include.warehouse.source_time import raw_bound, require_aware
 
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -53,6 +54,37 @@ class Reading:
     def ms(self) -> float:
         """Milliseconds since it began."""
         return (perf_counter() - self.began) * 1_000
+
+
+def window_reading(
+    shape: SourceShape,
+    *,
+    finished_from: datetime,
+    as_of: datetime,
+    credential_ids: Sequence[str] | None,
+    environment: str | None,
+) -> Reading:
+    """
+    Begin to read a window, of some credentials or all.
+
+    Raises:
+        RequestError: a naive time, an empty window, or an id that is none.
+    """
+    require_aware(finished_from=finished_from, as_of=as_of)
+    if finished_from >= as_of:
+        raise RequestError(
+            f"the window ({finished_from.isoformat()}, {as_of.isoformat()}] is empty; its start must be earlier"
+        )
+    filters: dict[str, Any] = {}
+    if credential_ids is not None:
+        filters["credentials"] = [key_of(text, shape.credential_id_key) for text in credential_ids]
+        if None in filters["credentials"]:
+            raise RequestError(
+                f"credential ids {', '.join(credential_ids)}: the source's are {shape.credential_id_key}s"
+            )
+    if environment is not None:
+        filters["environment"] = environment
+    return Reading(as_of, filters)
 
 
 class RunSearch:

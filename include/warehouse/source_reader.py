@@ -11,23 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from datetime import datetime, timedelta
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from include.sync_health.errors import RequestError
+from include.sync_health.log_start import LogStart
 from include.sync_health.policy import SourcePolicy
 from include.warehouse import credential_reader, source_estimate
 from include.warehouse.binary_arrays import raw_row, raw_row_in_one_call
 from include.warehouse.day_stream import Bounds, DaysRead, DayStream
+from include.warehouse.detail_reader import DetailReader
 from include.warehouse.run_rows import CLOCK_TOLERANCE, RawRows, RunRows, moment
-from include.warehouse.run_search import Reading, RunSearch
+from include.warehouse.run_search import Reading, RunSearch, window_reading
 from include.warehouse.source_keys import key_of
 from include.warehouse.source_schema import SourceShape, describe_source, known_details, require_counts
 from include.warehouse.source_session import Session, open_session, source_errors
 from include.warehouse.source_statements import SourceStatements
+from include.warehouse.source_time import require_aware
 
 ROWS_PER_READ = 100_000
 """About how many rows of whole days are read at a time."""
@@ -76,6 +79,7 @@ class SourceReader:
         self.shape: SourceShape = describe_source(session, policy)
         self._statements = SourceStatements(self.shape, zone=policy.timezone)
         self._search = RunSearch(session, policy, shape=self.shape, statements=self._statements)
+        self._details = DetailReader(session, policy, shape=self.shape, statements=self._statements)
 
     @classmethod
     def connect(cls, conninfo: str, policy: SourcePolicy) -> Self:
@@ -129,7 +133,13 @@ class SourceReader:
             SourceError: ``timeout``, ``interrupted``, ``permission`` and the like; with counts also ``missing_column``
                 and ``permission`` where the columns that hold them cannot be read.
         """
-        reading = self._begin(finished_from, as_of, credential_ids, environment)
+        reading = window_reading(
+            self.shape,
+            finished_from=finished_from,
+            as_of=as_of,
+            credential_ids=credential_ids,
+            environment=environment,
+        )
         counts = require_counts(self.shape, self._policy) if with_counts else None
         oldest_start = finished_from - self._policy.id_slack
         if remembered_open is None:
@@ -141,7 +151,7 @@ class SourceReader:
         is_wanted |= rows.undated_in(finished_from, as_of)
         # Rows that are neither are still told of where they are odd, unless they only fell into the wide bounds.
         is_told = is_wanted | is_abandoned | np.isnat(rows.completed) | (rows.started > moment(as_of))
-        anomalies = rows.only(is_told).anomalies(now=reading.now)
+        anomalies = rows.anomalies(now=reading.now, among=is_told)
         wanted = rows.only(is_wanted)
         missing: tuple[str, ...] = ()
         abandoned = set(rows.ids[is_abandoned].tolist())
@@ -168,7 +178,13 @@ class SourceReader:
 
         Arguments and errors are those of `read_runs`.
         """
-        reading = self._begin(finished_from, as_of, credential_ids, environment)
+        reading = window_reading(
+            self.shape,
+            finished_from=finished_from,
+            as_of=as_of,
+            credential_ids=credential_ids,
+            environment=environment,
+        )
         rows = self._read_window(reading, finished_from, finished_from - self._policy.id_slack, only_failed=True)
         wanted = rows.only(rows.finished_in(finished_from, as_of))
         return self._result(
@@ -201,7 +217,7 @@ class SourceReader:
             RequestError: ``as_of`` is naive.
             SourceError: as `read_runs` does.
         """
-        _require_aware(as_of=as_of)
+        require_aware(as_of=as_of)
         return credential_reader.read_older_successes(
             credential_ids,
             as_of=as_of,
@@ -232,9 +248,9 @@ class SourceReader:
             RequestError: a naive time, or a day that is empty.
             SourceError: as `read_runs` with counts does.
         """
-        _require_aware(as_of=as_of)
+        require_aware(as_of=as_of)
         for day, (start, end) in bounds.items():
-            _require_aware(day_from=start, day_to=end)
+            require_aware(day_from=start, day_to=end)
             if start >= end:
                 raise RequestError(f"the day {day.isoformat()}, [{start.isoformat()}, {end.isoformat()}), is none")
         counts, details = require_counts(self.shape, self._policy), known_details(self.shape)
@@ -242,7 +258,17 @@ class SourceReader:
         def fetch(reading: Reading, parameters: Mapping[str, object]) -> RawRows:
             return self._fetch_rows(reading, "days", parameters, counts=counts, details=details, in_one_call=True)
 
-        stream = DayStream(shape=self.shape, policy=self._policy, search=self._search, fetch=fetch)
+        stream = DayStream(
+            shape=self.shape,
+            policy=self._policy,
+            search=self._search,
+            fetch=fetch,
+            with_details=self._details.added,
+            read_credential_ids=lambda: credential_reader.read_credential_ids(
+                self._session, self._policy, shape=self.shape, statements=self._statements
+            ),
+            cancel=self._session.cancel_safe,
+        )
         return stream.chunks(bounds, slack=slack, as_of=as_of, clock=clock, rows_per_read=rows_per_read, pause=pause)
 
     def read_finished(self, sync_ids: Sequence[str], *, as_of: datetime) -> pd.DataFrame:
@@ -256,20 +282,14 @@ class SourceReader:
         rows, _ = self._read_remembered(Reading(as_of), sync_ids, counts=counts, details=details)
         return rows.frame()
 
-    def oldest_start(self) -> datetime | None:
+    def oldest_start(self) -> LogStart:
         """
-        Return when the oldest runs still there started, in UTC; None for a table without any plausible start.
-
-        The tenth part of the first block of rows by key lies before it: it errs towards newer, so that a few
-        backdated imports do not pass for a past that is gone. Of fewer than ten rows it is the oldest.
+        Return where the log begins; see `source_estimate.oldest_start`.
 
         Raises:
             SourceError: as `read_runs` does.
         """
-        # Plausible is what does not lie after the database's own now.
-        reading = Reading(datetime(2000, 1, 1, tzinfo=UTC))
-        ((oldest,),) = self._search.fetch(reading, self._statements.oldest, self._search.clock(reading))
-        return None if oldest is None else oldest.astimezone(UTC)
+        return source_estimate.oldest_start(search=self._search, statements=self._statements)
 
     def rows_between(self, start: datetime, end: datetime, *, as_of: datetime) -> int:
         """
@@ -279,30 +299,11 @@ class SourceReader:
             RequestError: a naive time.
             SourceError: as `read_runs` does.
         """
-        _require_aware(start=start, end=end, as_of=as_of)
+        require_aware(start=start, end=end, as_of=as_of)
         return source_estimate.rows_between(start, end, as_of=as_of, shape=self.shape, search=self._search)
 
     def _oldest_open(self, as_of: datetime) -> datetime:
         return as_of - self._policy.open_lookback
-
-    def _begin(
-        self, finished_from: datetime, as_of: datetime, credential_ids: Sequence[str] | None, environment: str | None
-    ) -> Reading:
-        _require_aware(finished_from=finished_from, as_of=as_of)
-        if finished_from >= as_of:
-            raise RequestError(
-                f"the window ({finished_from.isoformat()}, {as_of.isoformat()}] is empty; its start must be earlier"
-            )
-        filters: dict[str, Any] = {}
-        if credential_ids is not None:
-            filters["credentials"] = [key_of(text, self.shape.credential_id_key) for text in credential_ids]
-            if None in filters["credentials"]:
-                raise RequestError(
-                    f"credential ids {', '.join(credential_ids)}: the source's are {self.shape.credential_id_key}s"
-                )
-        if environment is not None:
-            filters["environment"] = environment
-        return Reading(as_of, filters)
 
     def _read_window(
         self,
@@ -336,7 +337,8 @@ class SourceReader:
         keys = {text: key_of(text, self.shape.run_key) for text in dict.fromkeys(ids)}
         # An id of the wrong kind is one from before the source was rebuilt: its row is gone.
         wanted = [key for key in keys.values() if key is not None]
-        rows = self._fetch_rows(reading, "keys", {"keys": wanted}, counts=counts, details=details).decoded()
+        raw = self._fetch_rows(reading, "keys", {"keys": wanted}, counts=counts, details=details)
+        rows = self._details.added(reading, raw).decoded()
         there = {str(value) for value in rows.ids}
         missing = [text for text, key in keys.items() if key is None or str(key) not in there]
         if missing and reading.filters:
@@ -395,9 +397,3 @@ class SourceReader:
             notes=(*self.shape.notes, *reading.notes),
             round_trips=reading.round_trips,
         )
-
-
-def _require_aware(**times: datetime) -> None:
-    for name, value in times.items():
-        if value.tzinfo is None:
-            raise RequestError(f"{name} {value.isoformat()} has no time zone; give one, such as +00:00")

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import cast
 
 from psycopg import sql
 
 from include.sync_health.frames import ERROR_TEXT_LIMIT
 from include.warehouse.id_window import BLOCK_ROWS, TELLING_ROWS
 from include.warehouse.packed_columns import packed
-from include.warehouse.run_codes import detail_texts, packed_code
-from include.warehouse.source_schema import COUNT_TYPES, CREDENTIAL_OPTIONAL, SECRETS, SourceShape
+from include.warehouse.run_codes import detail_sizes, detail_texts, packed_code
+from include.warehouse.source_schema import COUNT_TYPES, CREDENTIAL_OPTIONAL, SECRETS, KeyType, SourceShape
 from include.warehouse.source_time import SANE_FROM, SANE_UNTIL, UTC_NAMES, instant, is_bare
 
 NEWEST_RANK = 3
@@ -29,7 +30,7 @@ FINISHED_BADLY = ("failed", "cancelled")
 """Statuses whose rows count as finished even without ``completed_at``."""
 
 OLDEST_SHARE = 0.1
-"""The oldest ``started_at`` told is this quantile of the first block's: a few backdated imports do not mislead it."""
+"""Among this share of the first block's rows the log begins: so many backdated imports do not mislead it."""
 
 NULL_COUNTS = {"int4": "-2147483648", "int8": "-9223372036854775808"}
 """What stands for NULL in a column of counts: the smallest number of its type. A count below zero is told as it is."""
@@ -101,16 +102,23 @@ class SourceStatements:
 
     @cached_property
     def oldest(self) -> bytes:
-        """The oldest plausible started_at, of the first rows by key; by time where the key does not rise with it."""
+        """
+        The oldest of the first rows by key, up to `OLDEST_SHARE` of those with a plausible start: started_at, and the
+        instant by which the row belongs to a day; oldest first. By time where the key does not rise with it.
+        """
         by_key = self._shape.run_key == "integer" and self._shape.search != "scan"
         return (
             sql.SQL(
-                "SELECT (percentile_disc({share}) WITHIN GROUP (ORDER BY {started}) FILTER (WHERE {plausible}))"
-                "::timestamptz FROM (SELECT started_at FROM {table} {known} ORDER BY {order} LIMIT {limit}) AS x"
+                "SELECT started, belongs FROM (SELECT {started}::timestamptz AS started,"
+                " coalesce({completed}, {started})::timestamptz AS belongs,"
+                " row_number() OVER (ORDER BY {started}) AS place, count(*) OVER () AS rows"
+                " FROM (SELECT started_at, completed_at FROM {table} {known} ORDER BY {order} LIMIT {limit}) AS x"
+                " WHERE {plausible}) AS y WHERE place <= ceil(rows * {share}) ORDER BY place"
             )
             .format(
                 share=sql.SQL(str(OLDEST_SHARE)),
                 started=self._time("started_at"),
+                completed=self._sane_time("completed_at"),
                 plausible=self._plausible,
                 table=self._table,
                 known=sql.SQL("") if by_key else sql.SQL("WHERE ") + self._plausible,
@@ -168,8 +176,8 @@ class SourceStatements:
         ``rows`` is ``window`` (the range, prefiltered with `from_raw`, `as_of_raw` and `future_raw`: a superset
         of the rows finished in the window or open at its end), ``days`` (the range, prefiltered likewise for the rows
         that belong to a range of days) or ``keys`` (rows by primary key). ``counts`` names columns whose numbers
-        follow as further columns, ``details`` columns of JSON, of which one more list of texts (`DETAIL_COLUMNS`) follows,
-        of the rows whose code says so.
+        follow as further columns, ``details`` columns of JSON, whose stored sizes follow as one more, of the rows whose code
+        says so (their texts: `details`).
         Two of them hold fewer rows, in the same order: ``late`` (what stands in for completed_at) those failed or
         cancelled without completed_at; ``texts`` (JSON) those failed with a text.
         """
@@ -192,6 +200,20 @@ class SourceStatements:
             query = self._run_columns(counts, details) + sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
             self._runs[key] = query.as_bytes()
         return self._runs[key]
+
+    @cached_property
+    def credential_ids(self) -> bytes:
+        """The ids of all credentials, as one packed column."""
+        kind = cast("KeyType", self._shape.credentials.types["id"])  # `describe_source` has checked it
+        return sql.SQL("SELECT {} FROM {}").format(packed(sql.Identifier("id"), kind), self._credentials).as_bytes()
+
+    def details(self, columns: Sequence[str]) -> bytes:
+        """Return the statement of the details of rows by primary key, as far as they are there: id, texts (JSON)."""
+        return (
+            sql.SQL("SELECT {id}, {texts} FROM {table} WHERE {keys}")
+            .format(id=self._key("id"), texts=detail_texts(columns), table=self._table, keys=self._by_keys)
+            .as_bytes()
+        )
 
     @cached_property
     def credentials(self) -> bytes:
@@ -280,7 +302,7 @@ class SourceStatements:
             "{counts}{details} FROM {table}"
         ).format(
             counts=sql.SQL("").join(self._count(column) for column in counts),
-            details=detail_texts(details),
+            details=detail_sizes(details),
             id=self._key("id"),
             credential=self._key(self._shape.credential_key),
             code=packed(sql.SQL("({})::int2").format(packed_code(details)), "int2"),

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from psycopg import sql
 
-from include.sync_health.errors import SourceError
+from include.sync_health.errors import RequestError, SourceError
 from include.sync_health.zones import known_zones
 
 CLOCK_CHANGE = timedelta(hours=3)
@@ -74,3 +74,15 @@ def raw_bound(at: datetime, *, is_aware: bool, zone: str, towards: Literal["past
         return at.astimezone(UTC).replace(tzinfo=None)
     wall = at.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
     return wall - CLOCK_CHANGE if towards == "past" else wall + CLOCK_CHANGE
+
+
+def require_aware(**times: datetime) -> None:
+    """
+    Refuse a time without a zone.
+
+    Raises:
+        RequestError: it names the argument.
+    """
+    for name, value in times.items():
+        if value.tzinfo is None:
+            raise RequestError(f"{name} {value.isoformat()} has no time zone; give one, such as +00:00")

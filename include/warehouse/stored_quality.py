@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any
 
 import psycopg
 
+from include.sync_health.daily_quality import day_bounds
 from include.warehouse.monitoring_session import storage_errors
+from include.warehouse.quality_daily import days_between
 
 # The ledger is small: a row per day. What the large table holds, the ledger's rows say.
-_SUMMARY = """
-    SELECT min(day), max(day), count(*), count(*) FILTER (WHERE is_final),
-           coalesce(max(day) - min(day) + 1 - count(*), 0), coalesce(sum(rows), 0),
-           count(*) FILTER (WHERE calc_version < %s OR timezone IS DISTINCT FROM %s),
-           (SELECT count(*) FROM monitoring.quality_revision), (SELECT max(revised_at) FROM monitoring.quality_revision)
-    FROM monitoring.quality_day
+_LEDGER = """
+    SELECT day, is_final, rows, calc_version < %s OR timezone IS DISTINCT FROM %s FROM monitoring.quality_day ORDER BY day
 """
+_REVISIONS = "SELECT count(*), max(revised_at) FROM monitoring.quality_revision"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,8 @@ class StoredQuality:
         first, last: of the days computed; None: there is none.
         days: computed.
         final: of these, so many are final.
-        missing: days between the first and the last that were never computed.
-        outdated: days computed by an older definition, or in another reporting time zone.
+        missing: days between the first and the last that were never computed; one that the zone's calendar skips is none.
+        outdated: days computed by an older definition, or in another reporting time zone; likewise.
         rows: of ``quality_daily`` that the days' readings gave.
         revisions: changed verdicts of final days.
         last_revised_at: ISO 8601, UTC; None: never.
@@ -58,16 +58,24 @@ def stored_quality(conn: psycopg.Connection[Any], *, calc_version: int, timezone
     Raises:
         StorageError: the schema is missing or the database unreachable.
     """
-    row = conn.execute(_SUMMARY, (calc_version, timezone)).fetchone()
-    first, last, days, final, missing, rows, outdated, revisions, revised_at = row or (None,) * 9
+    ledger = conn.execute(_LEDGER, (calc_version, timezone)).fetchall()
+    revisions, revised_at = conn.execute(_REVISIONS).fetchone() or (0, None)
+    days = [day for day, *_ in ledger]
+    between = set(days_between(days[0], days[-1])) if days else set()
+    outdated = [day for day, _, _, is_outdated in ledger if is_outdated]
     return StoredQuality(
-        first=first,
-        last=last,
-        days=days or 0,
-        final=final or 0,
-        missing=missing or 0,
-        outdated=outdated or 0,
-        rows=int(rows or 0),
-        revisions=revisions or 0,
+        first=days[0] if days else None,
+        last=days[-1] if days else None,
+        days=len(days),
+        final=sum(is_final for _, is_final, _, _ in ledger),
+        missing=_real(between - set(days), timezone=timezone),
+        outdated=_real(outdated, timezone=timezone),
+        rows=sum(rows for _, _, rows, _ in ledger),
+        revisions=revisions,
         last_revised_at=revised_at.astimezone(UTC).isoformat() if revised_at else None,
     )
+
+
+def _real(days: Iterable[date], *, timezone: str) -> int:
+    """Return how many of some days the zone's calendar has: one that it skips can never be computed."""
+    return sum(start < end for start, end in (day_bounds(day, timezone=timezone) for day in days))

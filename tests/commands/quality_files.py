@@ -14,6 +14,7 @@ def arguments(*words: str) -> argparse.Namespace:
     parser = Parser(prog="quality")
     parser.add_argument("--from", dest="first")
     parser.add_argument("--to", dest="last")
+    parser.add_argument("--json", action="store_true")
     quality_export.add_arguments(parser)
     quality_plot.add_arguments(parser)
     return parser.parse_args(words)

@@ -83,6 +83,26 @@ def test_only_missing_days_when_asked_for(world: MonitoredWorld, capsys: pytest.
     assert capsys.readouterr().out == "nothing is missing from 2026-02-26 to 2026-03-05\n"
 
 
+def test_nothing_that_is_missing_has_the_same_keys_in_json(
+    world: MonitoredWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of them zero: a script need not ask which keys there are."""
+    days = ["quality", "--from", FIRST.isoformat(), "--to", "2026-03-02", "--json"]
+    assert main(days) == 0
+    done = answer(capsys)
+
+    assert main([*days, "--missing"]) == 0
+    nothing = answer(capsys)
+    assert list(nothing) == list(done)
+    assert (nothing["from"], nothing["to"], nothing["notes"], nothing["refused_days"]) == (
+        FIRST.isoformat(),
+        "2026-03-02",
+        [],
+        [],
+    )
+    assert {value for name, value in nothing.items() if name not in ("from", "to", "notes", "refused_days")} == {0}
+
+
 def test_days_older_than_the_source_are_told(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quality", "--from", "2026-02-18", "--to", "2026-02-21"]) == 0
 
@@ -182,15 +202,13 @@ def test_a_terminal_gets_a_bar_and_stdout_stays_clean(
     ("arguments", "says"),
     [
         pytest.param(["--from", "2026-3-1"], "--from: '2026-3-1' is no date", id="no date"),
+        pytest.param(["--from", "2026-W09-1"], "--from: '2026-W09-1' is no date", id="a day of a week's number"),
         pytest.param(["--from", "2026-03-02", "--to", "2026-03-01"], "--to: 2026-03-01 lies before --from", id="order"),
         pytest.param(["--from", "2026-04-01"], "--from: 2026-04-01 lies in the future", id="the future"),
         pytest.param(["--from", "1999-12-31"], "--from: 1999-12-31 lies before all history", id="before all history"),
         pytest.param(["--dry-run"], "--dry-run needs --from", id="a dry run of nothing"),
         pytest.param(["--missing"], "--missing needs --from", id="missing from when"),
         pytest.param(["--to", "2026-03-01"], "--to needs --from", id="an end without a beginning"),
-        pytest.param(
-            ["--export", "x.csv", "--dry-run"], "--dry-run belongs to a backfill", id="an export has no dry run"
-        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
@@ -214,12 +232,6 @@ def test_a_source_that_goes_away_exits_2_with_the_way_on(
     assert lines[0] == "stopped: 0 of 12 days are done, whole; to go on: quality --from 2026-02-26 --to 2026-03-09"
     assert lines[1].startswith("error: ")
     assert "records_failed" in lines[1]
-
-
-def test_one_file_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
-    """Two options that write a file are a mistake: neither is dropped silently."""
-    assert main(["quality", "--export", "a.csv", "--plot", "b.png"]) == 2
-    assert "--export and --plot write a file each" in capsys.readouterr().err
 
 
 def test_help_loads_nothing_heavy() -> None:

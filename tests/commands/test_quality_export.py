@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,7 +17,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from include.cli import main
 from include.commands import quality_export
+from include.commands.quality_export import new_file
 from include.sync_health.errors import MonitorError, RequestError
 from include.sync_health.spreadsheet import original
 from include.warehouse.migration import upgrade
@@ -24,6 +30,7 @@ from tests.sync_health.stored_quality_days import day_row, days_frame
 from tests.warehouse.stored_history import store_days, store_field, store_revision
 
 DAY = date(2026, 3, 2)
+NOBODY = 65534
 EVIL = '=HYPERLINK("http://evil.example", "two\nlines")'
 
 
@@ -165,7 +172,13 @@ def test_a_dash_is_csv_on_standard_output(stored: str, capsys: pytest.CaptureFix
         pytest.param(
             ["--export", "-", "--format", "parquet"], "parquet cannot go to standard output", id="parquet on stdout"
         ),
-        pytest.param(["--export", "{}/a.csv", "--from", "soon"], "--from: 'soon' is no day", id="no day"),
+        pytest.param(["--export", "{}/a.csv", "--from", "soon"], "--from: 'soon' is no date", id="no day"),
+        pytest.param(["--export", "{}/a.csv", "--from", "20260302"], "'20260302' is no date", id="another form"),
+        pytest.param(["--export", "{}/a.csv", "--to", "2026-W10-1"], "--to: '2026-W10-1' is no date", id="a week"),
+        pytest.param(["--export", "{}/a.csv", "--from", "0001-01-01"], "lies before all history", id="the first day"),
+        pytest.param(["--export", "{}/" + "n" * 300 + ".csv"], "cannot be written: File name too long", id="long"),
+        pytest.param(["--export", "{}/there.csv/a.csv"], "cannot be written: Not a directory", id="in a file"),
+        pytest.param(["--export", "/dev/null", "--format", "csv", "--overwrite"], "is a device or", id="a device"),
         pytest.param(
             ["--export", "{}/a.csv", "--from", "2026-03-02", "--to", "2026-03-01"],
             "is after --to",
@@ -200,6 +213,120 @@ def test_overwriting_is_asked_for_and_a_failure_keeps_the_old_file(
     export(["--export", str(path), "--overwrite"])
     assert len(read_csv(path)) == 13
     assert DAY + timedelta(days=5) == date.fromisoformat(read_csv(path)[-1]["day"])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        pytest.param("n" * 251 + ".csv", [], id="as long as a file system allows"),
+        pytest.param("n." + "x" * 253, ["--format", "csv"], id="with an ending as long as that"),
+        pytest.param("日" * 83 + ".csv", [], id="in letters of three bytes each"),
+    ],
+)
+def test_a_long_name_is_no_obstacle(stored: str, tmp_path: Path, name: str, words: list[str]) -> None:
+    """What it is called until it is whole is no longer."""
+    assert export(["--export", str(tmp_path / name), *words]) == 0
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert len(read_csv(tmp_path / name)) == 13
+
+
+@pytest.mark.parametrize("locked", ["may not be entered", "may not be written to"])
+def test_a_folder_that_is_closed_is_one_line(tmp_path: Path, locked: str) -> None:
+    """To whoever is not the superuser, for whom no folder is closed."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o700)
+    own = os.geteuid()
+    if own == 0:
+        for each in (tmp_path, *tmp_path.parents[:2]):
+            each.chmod(0o711)
+    folder.chmod(0o600 if locked == "may not be entered" else 0o555)
+    try:
+        if own == 0:
+            os.seteuid(NOBODY)
+        with (
+            pytest.raises(RequestError, match=r"--export: .* cannot be written.*: Permission denied; choose another"),
+            new_file(str(folder / "a.csv"), option="--export", overwrite=True),
+        ):
+            pytest.fail("it was opened")
+    finally:
+        os.seteuid(own)
+        folder.chmod(0o700)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions_and_a_link_stays_one(stored: str, tmp_path: Path) -> None:
+    """The file that the link leads to is written, in its own folder."""
+    (tmp_path / "there").mkdir()
+    path, link = tmp_path / "there" / "daily.csv", tmp_path / "link.csv"
+    path.write_text("old")
+    path.chmod(0o640)
+    link.symlink_to(Path("there") / "daily.csv")
+
+    with pytest.raises(RequestError, match=r"link\.csv exists; add --overwrite"):
+        export(["--export", str(link)])
+    assert export(["--export", str(link), "--overwrite"]) == 0
+    assert link.is_symlink()
+    assert len(read_csv(path)) == 13
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [each.name for each in path.parent.iterdir()] == ["daily.csv"]
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "by\udcfftes"])
+def test_a_name_that_no_line_holds_is_told_with_escapes(
+    stored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """The file has it as it is."""
+    path = tmp_path / f"{name}.csv"
+    assert export(["--export", str(path)]) == 0
+    assert capsys.readouterr().err == f"daily: 13 rows to {str(path)!r}\n"
+    with pytest.raises(RequestError) as refused:
+        export(["--export", str(path)])
+    assert "\n" not in str(refused.value)
+    assert export(["--export", str(path), "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param([], {"view": "daily", "format": "csv", "rows": 13}, id="of the default"),
+        pytest.param(
+            ["--view", "weekly", "--format", "parquet"], {"view": "weekly", "format": "parquet", "rows": 3}, id="chosen"
+        ),
+        pytest.param(["--credential", "9"], {"view": "daily", "format": "csv", "rows": 0}, id="of no row"),
+    ],
+)
+def test_json_says_what_was_written(
+    stored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: dict[str, Any]
+) -> None:
+    """On stdout, and nothing beside it."""
+    path = tmp_path / "file.csv"
+    assert main(["quality", "--export", str(path), "--json", *words]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"file": str(path)} | told
+    assert said.err == ""
+
+
+@pytest.mark.parametrize("words", [["--export", "-"], ["--json"], []], ids=["rows", "the summary in JSON", "lines"])
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at its end", "at once"])
+def test_an_output_that_is_full_is_one_line(stored: str, words: list[str], unbuffered: str) -> None:
+    """As a disk is: not a traceback, and no complaint of the interpreter's own."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "include.cli", "quality", *words],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        "error: standard output cannot be written: No space left on device",
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 def test_the_views_that_can_be_named_are_those_that_there_are() -> None:

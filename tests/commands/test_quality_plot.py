@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import date, timedelta
 from itertools import pairwise
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from include.commands.trend_picture import figure_of, title_of, trend_of
+from include.cli import main
+from include.commands.trend_picture import draw_trend, figure_of, title_of, trend_of
 from include.sync_health.errors import RequestError
 from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
@@ -147,6 +149,12 @@ def test_a_title_is_one_clean_line(stored: str, tmp_path: Path) -> None:
         pytest.param(["--plot", "{}/a.pdf"], "neither .png nor .svg", id="another ending"),
         pytest.param(["--plot", "{}/none/a.png"], "none does not exist", id="a folder that is missing"),
         pytest.param(["--plot", "{}/there.png"], "exists; add --overwrite", id="a file that is there"),
+        pytest.param(["--plot", "{}/a.png", "--from", "0001-01-01"], "lies before all history", id="the first day"),
+        pytest.param(["--plot", "{}/a.png", "--to", "20260401"], "'20260401' is no date", id="another form of a date"),
+        pytest.param(
+            ["--plot", "{}/a.png", "--to", "9999-12-31"], "9999-12-31 lies long after 2026-04-10", id="future"
+        ),
+        pytest.param(["--plot", "{}/" + "n" * 300 + ".png"], "cannot be written: File name too long", id="a long name"),
         pytest.param(["--plot", "{}/a.png", "--credential", "9"], "nothing is stored from", id="nobody"),
         pytest.param(["--plot", "{}/a.png", "--to", "2025-01-01"], "no day was ever computed", id="before all days"),
     ],
@@ -156,3 +164,28 @@ def test_a_mistake_is_one_line_and_leaves_no_file(stored: str, tmp_path: Path, w
     with pytest.raises(RequestError, match=says):
         plot([word.format(tmp_path) for word in words])
     assert [each.name for each in tmp_path.iterdir()] == ["there.png"]
+
+
+def test_json_says_what_was_drawn(stored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the days asked for, with or without a score; nothing beside it."""
+    path = tmp_path / ("n" * 251 + ".SVG")
+    assert main(["quality", "--plot", str(path), "--from", "2026-03-10", "--to", "2026-03-14", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {
+        "file": str(path),
+        "format": "svg",
+        "from": "2026-03-10",
+        "to": "2026-03-14",
+        "days": 5,
+    }
+    assert said.err == ""
+
+
+@pytest.mark.parametrize("name", ["東京配管株式会社", "서울 배관", "شركة", "👷 Plumbing"])
+def test_a_name_in_letters_that_the_font_lacks_is_no_warning(tmp_path: Path, name: str) -> None:
+    """A warning fails a test here."""
+    daily = days_frame(day_row(DAY, company_name=name))
+    title = title_of(daily, credentials=["7"], data_types=None)
+    for ending in ("svg", "png"):
+        draw_trend(daily, path=tmp_path / f"x.{ending}", title=title, first=DAY, last=DAY)
+        assert (tmp_path / f"x.{ending}").stat().st_size > 0

@@ -129,6 +129,22 @@ def test_a_wrong_param_is_nobodys_outage_and_does_not_end_one(world: MonitoredWo
     assert notices(world) == [OFTEN]
 
 
+@pytest.mark.parametrize("dag_id", [OFTEN, SELDOM, QUALITY])
+def test_a_misspelt_param_is_refused_and_told_to_nobody(world: MonitoredWorld, dag_id: str) -> None:
+    """Of every checking DAG: nothing is judged, and nothing that earlier runs left goes out."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    dag = DagBag(DAGS).dags[dag_id]  # of its own: `dag.test` keeps Params for the next run
+    for task in dag.tasks:
+        task.retries = 0
+    run = dag.test(run_conf={"notfy": "never"})
+
+    states = {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+    assert (states["evaluate"], states["drain_slack"], states["conclude"]) == ("failed", "skipped", "failed")
+    assert world.rows("SELECT * FROM monitoring.check_run") == []
+    assert world.mail.messages == []
+
+
 STALE, BLIND, UNKEPT = "Daily Quality Not Updated", "Monitor Cannot See", "Housekeeping Failed"
 TITLES = (STALE, BLIND, UNKEPT)
 

@@ -91,10 +91,12 @@ def test_params_have_forms(dags: dict[str, Any]) -> None:
 
 def test_the_backfill_runs_by_hand_alone_and_keeps_out_of_the_checks_way(dags: dict[str, Any]) -> None:
     """No schedule; pools of its own; a bound of months at once; a form with days."""
+    from include.orchestration.quality_backfill import PARAMS
+
     dag = dags["servicetitan_quality_backfill"]
 
     assert type(dag.timetable).__name__ == "NullTimetable"
-    assert list(dag.params) == ["from", "to", "days", "dry_run"]
+    assert tuple(dag.params) == PARAMS == ("from", "to", "days", "dry_run")
     assert {dag.params.get_param(name).schema["format"] for name in ("from", "to")} == {"date"}
     assert dag.task_ids == ["plan", "restate_month", "summarise"]
     months = dag.get_task("restate_month")
@@ -108,9 +110,10 @@ def test_the_backfill_runs_by_hand_alone_and_keeps_out_of_the_checks_way(dags: d
 @pytest.mark.parametrize("dag_id", CHECKING)
 def test_the_default_params_leave_nothing_out(dags: dict[str, Any], dag_id: str) -> None:
     """A scheduled run judges every credential, at its interval's end, and may speak."""
-    from include.orchestration.check_tasks import filters_of
+    from include.orchestration.check_tasks import PARAMS, filters_of
 
     params = dags[dag_id].params.dump()
+    assert tuple(params) == PARAMS
 
     assert not filters_of(params).narrow
     assert (params["window_end"], params["notify"]) == (None, "auto")

@@ -99,10 +99,19 @@ def test_a_month_that_fails_fails_the_run_after_the_others_and_tells_nobody(worl
     assert [row["day"] for row in stored(world)["quality_day"]] == days_between(FIRST, LAST)
 
 
-def test_a_wrong_param_fails_the_plan_and_the_run(world: MonitoredWorld) -> None:
+@pytest.mark.parametrize(
+    "conf",
+    [
+        pytest.param({"from": LAST.isoformat(), "to": FIRST.isoformat()}, id="days that are swapped"),
+        pytest.param({"dryrun": True}, id="a dry run that is misspelt is no real one"),
+        pytest.param({"until": FIRST.isoformat()}, id="an end by another name is not left out"),
+    ],
+)
+def test_a_wrong_param_fails_the_plan_and_the_run(world: MonitoredWorld, conf: dict[str, Any]) -> None:
     """No month is restated, and nobody is told."""
-    run = trigger(**{"from": LAST.isoformat(), "to": FIRST.isoformat()})
+    run = trigger(**conf)
 
     found = states(run)
+    assert stored(world)["quality_day"] == []
     assert (found["plan", -1], found["summarise", -1], str(run.state)) == ("failed", "failed", "failed")
     assert is_silent(world)

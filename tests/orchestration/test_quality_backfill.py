@@ -31,7 +31,7 @@ from include.orchestration.quality_backfill import (
     restate_range,
     wanted_days,
 )
-from include.sync_health.errors import ConnectionMissing, PolicyError, RequestError, SourceError
+from include.sync_health.errors import MonitorError, PolicyError, RequestError, SourceError
 from include.warehouse.quality_daily import days_between
 from tests.orchestration.monitored_world import MonitoredWorld, connection_of, monitored_world
 from tests.orchestration.quality_history import DAY, FIRST, LAST, NOW, OLDEST, fill, is_silent, stored
@@ -92,6 +92,9 @@ def test_what_is_done_and_what_is_not_are_all_days(days: list[date], newest_firs
     ("first", "last", "says"),
     [
         pytest.param(None, None, "from: the first day is missing; give one, such as 2026-03-01", id="nothing"),
+        pytest.param("", None, "from: '' is no date; write it as YYYY-MM-DD", id="an empty text"),
+        pytest.param("2026-03-01", "", "to: '' is no date; write it as YYYY-MM-DD", id="an empty end is not yesterday"),
+        pytest.param("2026-W10-1", None, "from: '2026-W10-1' is no date", id="a day of a week's number"),
         pytest.param("March", None, "from: 'March' is no date; write it as YYYY-MM-DD", id="a word"),
         pytest.param("20260301", None, "from: '20260301' is no date", id="another form of a date"),
         pytest.param("2026-02-30", None, "from: '2026-02-30' is no date", id="a day that no calendar has"),
@@ -266,7 +269,9 @@ def test_days_older_than_the_source_are_refused(world: MonitoredWorld) -> None:
 def test_a_replica_is_read_where_the_policy_names_one(world: MonitoredWorld) -> None:
     """The primary is not even asked; the time-out is the backfill's own."""
     also(world, "backfill: {connection: hub_plus_replica, statement_timeout: 9m}")
-    with pytest.raises(ConnectionMissing, match="hub_plus_replica"):
+    with pytest.raises(
+        MonitorError, match=r"^backfill\.connection: connection 'hub_plus_replica' is not configured; set "
+    ):
         open_history(now=NOW)
     world.environment.setenv("AIRFLOW_CONN_HUB_PLUS_REPLICA", connection_of(world.source_dsn))
     world.environment.delenv("AIRFLOW_CONN_HUB_PLUS_DB")

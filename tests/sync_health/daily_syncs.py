@@ -13,13 +13,14 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from include.sync_health.company_names import CompanyNames
-from include.sync_health.daily_quality import DAILY_COLUMNS, aggregate_days, day_bounds
+from include.sync_health.daily_quality import DAILY_COLUMNS, DayAggregates, aggregate_days, day_bounds
 from include.sync_health.frames import COUNT_COLUMNS, DATA_TYPES, DETAIL_COLUMNS, RUN_COLUMNS, RUN_STATUSES
 from tests.sync_health.frames_of import credentials_frame
 
 ZONES = ("UTC", "America/New_York", "Australia/Lord_Howe")  # the last changes its clocks by half an hour
 SPRING, AUTUMN = date(2026, 3, 8), date(2026, 11, 1)  # New York's 23 and 25 hours
 DAY = date(2026, 3, 10)
+BELIEVED = 2_147_483_647  # the source's own counts and seconds are integers of four bytes
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 LATE_DATA_DAYS = 3
 
@@ -94,6 +95,18 @@ def aggregated(*syncs: Sync, days: Iterable[date] = (DAY,), as_of: datetime | No
     ]
 
 
+def day_of(runs: pd.DataFrame) -> DayAggregates:
+    """Return what `DAY` came to, with its fields and problems."""
+    return aggregate_days(
+        runs,
+        names=CompanyNames.of(credentials_frame([1])),
+        days=[DAY],
+        timezone="UTC",
+        as_of=noon(),
+        late_data_days=LATE_DATA_DAYS,
+    )
+
+
 def oracle(syncs: Iterable[Sync], *, days: set[date], zone: str, as_of: datetime, fallback: bool) -> dict[Any, Any]:
     """Say the same again from the words of the definitions, row by row."""
     kept: dict[tuple[date, str, str], list[Sync]] = {}
@@ -109,17 +122,21 @@ def oracle(syncs: Iterable[Sync], *, days: set[date], zone: str, as_of: datetime
         completed = [each for each in rest if each.status == "completed"]
         failed = [each for each in rest if each.status == "failed"]
         sums = [0, 0, 0]
-        inconsistent = clean = 0
+        inconsistent = clean = partial = 0
         trusted = True
         for each in completed + failed:
-            counts = [count or 0 for count in each.counts]
+            believed = [None if count is None or abs(count) > BELIEVED else count for count in each.counts]
+            is_huge = any(count is not None and abs(count) > BELIEVED for count in each.counts)
+            counts = [count or 0 for count in believed]
             sums = [total + count for total, count in zip(sums, counts, strict=True)]
-            adds_up = min(counts) >= 0 and counts[1] + counts[2] == counts[0]
-            trusted = trusted and min(counts) >= 0
+            adds_up = not is_huge and min(counts) >= 0 and counts[1] + counts[2] == counts[0]
+            trusted = trusted and not is_huge and min(counts) >= 0
             undated = each.status == "completed" and each.completed_at is None
             inconsistent += 1 if undated or not adds_up else 0
-            if each.status == "completed" and (each.counts[2] == 0 or (each.counts[2] is None and adds_up)):
+            if each.status == "completed" and (believed[2] == 0 or (believed[2] is None and adds_up)):
                 clean += 1
+            if each.status == "completed" and believed[2] is not None and believed[2] > 0:
+                partial += 1
         processed, successful, lost = sums
         score = None
         if trusted and processed > 0 and successful + lost == processed:
@@ -129,7 +146,7 @@ def oracle(syncs: Iterable[Sync], *, days: set[date], zone: str, as_of: datetime
             length = each.seconds
             if length is None and fallback and each.completed_at is not None:
                 length = (each.completed_at - each.started_at) / SECOND
-            if length is not None and length > 0:
+            if length is not None and 0 < length <= BELIEVED:
                 durations.append(length)
         durations.sort()
         p95 = None
@@ -149,7 +166,7 @@ def oracle(syncs: Iterable[Sync], *, days: set[date], zone: str, as_of: datetime
             "syncs_total": len(group),
             "syncs_completed": len(completed),
             "syncs_clean": clean,
-            "syncs_partial": sum(1 for each in completed if each.counts[2] is not None and each.counts[2] > 0),
+            "syncs_partial": partial,
             "syncs_failed": len(failed),
             "syncs_cancelled": len(cancelled),
             "syncs_open": sum(1 for each in rest if each.status in ("pending", "running")),
@@ -179,9 +196,16 @@ ERRORS = {
 }
 """Error texts and the class that each tells."""
 
+HUGE = st.one_of(
+    st.sampled_from((BELIEVED, BELIEVED + 1, 2**53, 2**53 + 1, 2**62, 2**63 - 1)),
+    st.integers(BELIEVED - 5, 2**63 - 1),
+).flatmap(lambda count: st.sampled_from((count, -count)))
+
 COUNTS = st.one_of(
     st.tuples(st.integers(0, 40), st.integers(0, 40)).map(lambda each: (sum(each), *each)),  # what adds up
     st.tuples(*[st.one_of(st.none(), st.integers(-2, 12))] * 3),
+    st.tuples(HUGE, st.integers(0, 5)).map(lambda each: (each[0], each[0] - each[1], each[1])),  # huge, and adds up
+    st.tuples(*[st.one_of(st.none(), st.integers(-2, 12), HUGE)] * 3),
 )
 
 
@@ -209,7 +233,7 @@ def sync_days(draw: st.DrawFn) -> tuple[str, list[date], list[Sync]]:
                 credential=draw(st.integers(1, 3)),
                 data_type=draw(st.sampled_from(DATA_TYPES)),
                 counts=draw(COUNTS),
-                seconds=draw(st.sampled_from((None, None, None, 0, 3, -1))),
+                seconds=draw(st.sampled_from((None, None, None, 0, 3, -1, BELIEVED, 2**62))),
                 error=draw(st.sampled_from(list(ERRORS))) if status == "failed" else None,
             )
         )

@@ -16,6 +16,8 @@ def lost(row: Row) -> tuple[int, int] | None:
         return None
     if row.records_processed <= 10 or not 0 <= row.records_failed <= row.records_processed:
         return None
+    if row.records_processed > 2_147_483_647:  # more than an integer of four bytes holds: nobody has so many
+        return None
     return row.records_failed, row.records_processed
 
 

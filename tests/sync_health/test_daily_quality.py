@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from statistics import NormalDist
 
@@ -12,18 +11,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from include.sync_health.company_names import CompanyNames
-from include.sync_health.daily_quality import aggregate_days, day_bounds, local_day
+from include.sync_health.daily_quality import day_bounds, local_day
 from include.sync_health.errors import FrameError
 from tests.sync_health.daily_syncs import (
     AUTUMN,
+    BELIEVED,
     DAY,
     HOUR,
-    LATE_DATA_DAYS,
     SECOND,
     SPRING,
     ZONES,
     Sync,
     aggregated,
+    day_of,
     frame_of,
     noon,
     oracle,
@@ -120,6 +120,14 @@ def test_the_interval_of_published_examples(good: int, n: int, low: float, high:
         pytest.param(
             [sync(10, 10, 0, completed_at=None)], 100.0, 1, id="completed without an end is odd, its records are not"
         ),
+        pytest.param([sync(BELIEVED, BELIEVED, 0)], 100.0, 0, id="as many records as an integer holds are believed"),
+        pytest.param([sync(BELIEVED + 1, BELIEVED + 1, 0)], None, 1, id="one more is no count, though it adds up"),
+        pytest.param([sync(10, 8, 2), sync(2**62, 2**62, 0)], None, 1, id="a huge count spoils the day"),
+        pytest.param([sync(10, 8, 2), sync(10, -(2**62), None)], None, 1, id="so does one that is negative"),
+        pytest.param([sync(10, 8, 2), sync(10, 10, 2**53)], None, 1, id="and one of the failed records"),
+        pytest.param(
+            [sync(10, 8, 2), sync(2**62, 2**62, 0, status="running")], 80.0, 0, id="an open sync's count tells nothing"
+        ),
     ],
 )
 def test_scores(syncs: list[Sync], score: float | None, inconsistent: int) -> None:
@@ -127,6 +135,45 @@ def test_scores(syncs: list[Sync], score: float | None, inconsistent: int) -> No
     (row,) = aggregated(*syncs)
 
     assert (row["quality_score"], row["inconsistent"]) == (score, inconsistent)
+
+
+@pytest.mark.parametrize(
+    ("syncs", "sums"),
+    [
+        pytest.param([sync(2**62, 2**62, 0)] * 3, (0, 0, 0), id="huge counts are unknown, and so nothing in a sum"),
+        pytest.param([sync(2**62, 2**62, 0), sync(10, 8, 2)], (10, 8, 2), id="beside them the others count"),
+        pytest.param([sync(-(2**63), 5, 3)], (0, 5, 3), id="each count by itself"),
+        pytest.param(
+            [sync(BELIEVED, BELIEVED - 1, 1)] * 3,
+            (3 * BELIEVED, 3 * BELIEVED - 3, 3),
+            id="what is believed is summed exactly",
+        ),
+        pytest.param(
+            [sync(-BELIEVED, -BELIEVED, 0)] * 3, (-3 * BELIEVED, -3 * BELIEVED, 0), id="negative ones as well"
+        ),
+    ],
+)
+def test_sums_of_records(syncs: list[Sync], sums: tuple[int, int, int]) -> None:
+    """They overflow nothing, whatever a source of eight bytes a count holds."""
+    (row,) = aggregated(*syncs)
+
+    assert (row["records_processed"], row["records_successful"], row["records_failed"]) == sums
+
+
+@pytest.mark.parametrize(
+    ("each", "kinds"),
+    [
+        pytest.param(sync(10, 8, 2**40), (0, 0, 0), id="a huge number of failed records is unknown: neither, nor"),
+        pytest.param(sync(2**40, 2**40, 0), (1, 0, 0), id="no failed record is clean, and a huge number is not empty"),
+        pytest.param(sync(2**40, 8, 2), (0, 1, 0), id="two are partial"),
+        pytest.param(sync(2**40, 2**40, None), (0, 0, 0), id="huge counts leave nothing that could be known"),
+    ],
+)
+def test_what_a_sync_with_a_huge_count_is(each: Sync, kinds: tuple[int, int, int]) -> None:
+    """Clean, partial or empty, as far as the other counts tell."""
+    (row,) = aggregated(each)
+
+    assert (row["syncs_clean"], row["syncs_partial"], row["syncs_empty"]) == kinds
 
 
 @pytest.mark.parametrize(
@@ -209,6 +256,9 @@ def test_p95_is_the_nearest_rank(count: int, p95: int) -> None:
         pytest.param(sync(took=90 * SECOND), 90.0, id="from start to end"),
         pytest.param(sync(took=90 * SECOND, seconds=7), 7.0, id="a stored duration wins"),
         pytest.param(sync(took=90 * SECOND, seconds=0), None, id="a stored 0 is not known"),
+        pytest.param(sync(took=90 * SECOND, seconds=BELIEVED), float(BELIEVED), id="what an integer holds is believed"),
+        pytest.param(sync(took=90 * SECOND, seconds=BELIEVED + 1), None, id="more is not known"),
+        pytest.param(sync(took=90 * SECOND, seconds=2**62), None, id="nor is what only eight bytes hold"),
         pytest.param(sync(took=timedelta(0)), None, id="0 is not known"),
         pytest.param(sync(took=-SECOND), None, id="a negative one is none"),
         pytest.param(sync(completed_at=None), None, id="no end, no duration"),
@@ -255,74 +305,7 @@ def test_a_frame_without_counts_is_refused() -> None:
     runs = frame_of([sync()]).drop(columns="records_failed")
 
     with pytest.raises(FrameError, match="records_failed"):
-        aggregate_days(
-            runs,
-            names=CompanyNames.of(credentials_frame([1])),
-            days=[DAY],
-            timezone="UTC",
-            as_of=noon(),
-            late_data_days=LATE_DATA_DAYS,
-        )
-
-
-LACKS_TWO_NAMES = '[{"fields": {"name": {"missing": 2}, "email": {"invalid": 3}}},null]'
-
-
-@pytest.mark.parametrize(
-    ("syncs", "told"),
-    [
-        pytest.param([sync(10, 10, 0)], (0, 0, 0, None), id="without detail nothing is invented"),
-        pytest.param([sync(10, 8, 2, details=LACKS_TWO_NAMES)], (1, 10, 2, 90.0), id="two of twenty required fields"),
-        pytest.param(
-            [sync(10, 8, 2, details=LACKS_TWO_NAMES), sync(90, 90, 0)],
-            (1, 10, 2, 90.0),
-            id="a sync without detail does not dilute it",
-        ),
-        pytest.param(
-            [sync(10, 8, 2, details=LACKS_TWO_NAMES), sync(30, 28, 2, details=LACKS_TWO_NAMES)],
-            (2, 40, 4, 95.0),
-            id="sums, not the mean of the syncs",
-        ),
-        pytest.param(
-            [sync(10, 8, 2, details=LACKS_TWO_NAMES, status="failed", is_cancelled=True)],
-            (0, 0, 0, None),
-            id="a cancelled sync tells nothing",
-        ),
-        pytest.param([sync(10, 8, 2, details="[true,null]")], (0, 0, 0, None), id="nor do details that were too large"),
-    ],
-)
-def test_completeness(syncs: list[Sync], told: tuple[int, int, int, float | None]) -> None:
-    """Of the required fields of customers, id and name, over the syncs that tell."""
-    (row,) = aggregated(*(replace(each, data_type="customers") for each in syncs))
-
-    names = ("syncs_with_detail", "records_with_detail", "missing_required", "completeness")
-    assert tuple(row[name] for name in names) == told
-
-
-def test_a_data_type_without_required_fields_of_its_own_has_no_completeness() -> None:
-    """Nobody knows which records of a sync of both are customers."""
-    (row,) = aggregated(sync(10, 8, 2, details=LACKS_TWO_NAMES, data_type="both"))
-
-    assert (row["syncs_with_detail"], row["completeness"]) == (1, None)
-
-
-def test_the_fields_go_with_the_days() -> None:
-    """One row per field that failed, under the key of its day."""
-    syncs = [sync(10, 8, 2, details=LACKS_TWO_NAMES, data_type="customers"), sync(10, 10, 0, data_type="invoices")]
-    found = aggregate_days(
-        frame_of(syncs),
-        names=CompanyNames.of(credentials_frame([1])),
-        days=[DAY],
-        timezone="UTC",
-        as_of=noon(),
-        late_data_days=LATE_DATA_DAYS,
-    ).fields
-
-    columns = ["day", "credential_id", "data_type", "field", "is_required", "syncs", "failures", "missing", "share"]
-    assert found[columns].values.tolist() == [
-        [DAY, "1", "customers", "email", False, 1, 3, 0, 30.0],
-        [DAY, "1", "customers", "name", True, 1, 2, 2, 20.0],
-    ]
+        day_of(runs)
 
 
 @pytest.mark.parametrize(

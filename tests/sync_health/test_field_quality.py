@@ -85,7 +85,7 @@ def keyed(runs: pd.DataFrame, *, days: list[date], credentials: list[Any]) -> pd
 ROWS = st.tuples(
     st.sampled_from(TEXTS),
     st.sampled_from(MESSAGES),
-    st.sampled_from([0.0, 1.0, 20.0, 100.0, -1.0, math.nan, math.inf]),
+    st.sampled_from([0.0, 1.0, 20.0, 100.0, -1.0, math.nan, math.inf, 2.0**31 - 1, 2.0**31, 2.0**62]),
     st.sampled_from(DATA_TYPES),
 )
 
@@ -98,7 +98,7 @@ def oracle_details(
     problems: dict[str, int] = defaultdict(int)
     for details, message, records, data_type in rows:
         detail = read_details(details, error_message=message, data_type=data_type)
-        usable = math.isfinite(records) and records >= 0
+        usable = 0 <= records <= 2_147_483_647
         has_detail.append(detail.has_detail and usable)
         for kind in detail.problems:
             problems[kind] += 1
@@ -126,8 +126,14 @@ def test_rows_read_at_once_are_as_rows_read_one_by_one(rows: list[tuple[str | No
     assert details.missing_required.tolist() == missing_required
     assert dict(details.problems) == problems
     assert rows_of(details.failures) == [
-        (position, name, each.failures, each.missing, each.sample)
-        for position, (text, message, _, data_type) in enumerate(rows)
+        (
+            position,
+            name,
+            min(each.failures, int(records)) if has_detail[position] else each.failures,
+            min(each.missing, int(records)) if has_detail[position] else each.missing,
+            each.sample,
+        )
+        for position, (text, message, records, data_type) in enumerate(rows)
         for name, each in read_details(text, error_message=message, data_type=data_type).fields.items()
     ]
 
@@ -150,7 +156,8 @@ def oracle_fields(keys: pd.DataFrame, details: SyncDetails) -> list[tuple[Any, .
         one[1] += failures
         one[2] += missing
         if details.has_detail[position]:
-            one[3] += min(failures, processed_of[position])
+            assert missing <= failures <= processed_of[position]
+            one[3] += failures
         if sample is not None:
             reasons[key][sample] += failures
     rows: list[tuple[Any, ...]] = []
@@ -233,8 +240,26 @@ def _plain(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
         pytest.param(
             [(ZIP_NUMBERS, None, 25, "customers")],
             "zip",
-            {"failures": 40, "missing": 30, "share": 100.0},
-            id="more failures than records are told, and are all of them",
+            {"failures": 25, "missing": 25, "share": 100.0},
+            id="no more failures than records, and none more missing",
+        ),
+        pytest.param(
+            [(ZIP_NUMBERS, None, 25, "customers"), (ZIP_NUMBERS, None, 35, "customers")],
+            "zip",
+            {"failures": 60, "missing": 55, "share": 100.0},
+            id="each sync's are cut to its own records",
+        ),
+        pytest.param(
+            [(ZIP_NUMBERS, None, 0, "customers")],
+            "zip",
+            {"syncs": 1, "failures": 0, "missing": 0, "share": None},
+            id="without a record none failed, yet the field was named",
+        ),
+        pytest.param(
+            [(ZIP_NUMBERS, None, math.nan, "customers")],
+            "zip",
+            {"failures": 40, "missing": 30, "share": None},
+            id="an unknown number of records cuts nothing",
         ),
         pytest.param(
             [(TWO_IDS, None, 10, "customers")],
@@ -271,10 +296,12 @@ def test_more_missing_than_records_is_cut_and_counted() -> None:
     details = details_of(runs_of((missing, None, 10, "customers"), (missing, None, 30, "customers")))
 
     assert details.missing_required.tolist() == [14, 34]
+    assert details.failures["failures"].tolist() == [10, 4, 9, 30, 4, 9]
+    assert details.failures["missing"].tolist() == [10, 4, 9, 30, 4, 9]
     assert dict(details.problems) == {"more_than_records": 1}
 
 
-@pytest.mark.parametrize("records", [math.nan, -1.0, math.inf])
+@pytest.mark.parametrize("records", [math.nan, -1.0, math.inf, 2.0**31, 2.0**62])
 def test_without_a_number_of_records_there_is_no_detail(records: float) -> None:
     """Nothing could be divided by it."""
     details = details_of(runs_of((TWO_IDS, None, records, "customers")))

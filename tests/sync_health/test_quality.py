@@ -76,6 +76,10 @@ def judged(*rows: Row, **options: object) -> pd.DataFrame:
         pytest.param([run(-1, 100)], ("no_data", "medium"), id="a negative count cannot be told"),
         pytest.param([run(-90, -100)], ("no_data", "medium"), id="nor can two"),
         pytest.param([run(101, 100)], ("no_data", "medium"), id="more failed than there were cannot be told"),
+        pytest.param([run(2**31 - 1, 2**31 - 1)], ("breach", "high"), id="as many as an integer holds can be"),
+        pytest.param([run(2**31, 2**31)], ("no_data", "medium"), id="one more cannot be told"),
+        pytest.param([run(2**62, 2**63 - 1)], ("no_data", "medium"), id="nor what eight bytes hold"),
+        pytest.param([run(2**62, 2**62, ago=2 * HOUR), run(0, 100, number=2)], ("clear", "medium"), id="and hides no other run"),
         pytest.param([run(90, 100, status="failed", error_message="odd")], None, id="a failed run is the other rules'"),
         pytest.param([run(90, 100, status="running", completed_at=None)], None, id="a running one is not done"),
         pytest.param([run(90, 100, status="cancelled")], None, id="a cancelled one was stopped"),
@@ -204,7 +208,10 @@ def test_every_row_is_an_observation() -> None:
     assert [each.verdict.value for each in Observation.from_frame(found)] == ["no_data", "breach", "no_data"]
 
 
-COUNTS = st.one_of(st.none(), st.sampled_from([-1, 0, 1, 2, 3, 5, 9, 10, 11, 20, 21, 50, 51, 100]), st.integers(0, 300))
+HUGE = st.sampled_from([2**31 - 1, 2**31, 2**53, 2**63 - 1, -(2**63)])
+COUNTS = st.one_of(
+    st.none(), st.sampled_from([-1, 0, 1, 2, 3, 5, 9, 10, 11, 20, 21, 50, 51, 100]), st.integers(0, 300), HUGE
+)
 
 
 @st.composite

@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.sync_health.daily_quality import DAILY_COLUMNS
+from include.sync_health.company_names import CompanyNames
+from include.sync_health.daily_quality import DAILY_COLUMNS, aggregate_days
 from include.sync_health.errors import FrameError, RequestError
 from include.sync_health.field_quality import REQUIRED_FIELDS
 from include.sync_health.proportions import percent_with_interval
 from include.sync_health.quality_rollups import RATIO_COLUMNS, ROLL_UP_KEY, SUMMED_COLUMNS, Period, roll_up
+from tests.sync_health.daily_syncs import frame_of, noon, sync
+from tests.sync_health.frames_of import credentials_frame
 from tests.sync_health.stored_quality_days import day_row, days_frame, random_days
 
 MONDAY = date(2026, 3, 2)
@@ -91,6 +94,29 @@ def test_without_ends_every_day_of_the_range_ends_a_period() -> None:
     rolled = roll_up(daily, period=Period.DAYS_28)
     assert rolled["last_day"].tolist() == [MONDAY + timedelta(days=number) for number in range(3)]
     assert rolled["quality_score"].tolist() == [100.0, 100.0, 50.0]
+
+
+def test_days_of_huge_counts_overflow_no_period() -> None:
+    """Syncs that say 2**62 records each are summed as unknown, day by day, and none of these days is scored."""
+    huge = [
+        sync(2**62, 2**62, 0, started_at=noon(MONDAY), completed_at=noon(MONDAY + timedelta(days=n // 3)))
+        for n in range(9)
+    ]
+    good = sync(10, 8, 2, started_at=noon(MONDAY), completed_at=noon(MONDAY + timedelta(days=6)))
+    days = [MONDAY + timedelta(days=n) for n in range(7)]
+    daily = aggregate_days(
+        frame_of([*huge, good]),
+        names=CompanyNames.of(credentials_frame([1])),
+        days=days,
+        timezone="UTC",
+        as_of=noon(days[-1]),
+        late_data_days=3,
+    ).daily
+
+    row = days_rolled(daily)
+
+    assert (row["records_processed"], row["records_scored"], row["quality_score"]) == (10, 10, 80.0)
+    assert (row["days"], row["days_scored"], row["inconsistent"]) == (4, 1, 9)
 
 
 def test_what_the_first_definition_does_not_know_is_unknown_and_not_0() -> None:

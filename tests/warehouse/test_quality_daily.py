@@ -1,4 +1,4 @@
-"""Whole days are replaced, and nothing that was once known is erased."""
+"""Whole days are replaced, and no sync that was once known is erased."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_later_of_two_readings_wins_whichever_is_stored_first(conn: psycopg.
 @pytest.mark.parametrize(
     ("syncs", "kept"),
     [
-        pytest.param(1, 1, id="fewer syncs than are stored: the source's retention took some"),
+        pytest.param(1, 1, id="fewer finished syncs than are stored: the source's retention took some"),
         pytest.param(2, 0, id="as many: a correction"),
         pytest.param(3, 0, id="more: a late sync"),
     ],
@@ -141,7 +141,7 @@ def test_a_day_at_the_edge_of_the_source_only_grows(conn: psycopg.Connection[Any
 def test_days_before_the_broken_one_stay_replaced(conn: psycopg.Connection[Any]) -> None:
     """A transaction each: a day is never half there."""
     impossible = daily("9", syncs_clean=5)
-    with pytest.raises(psycopg.errors.CheckViolation):
+    with pytest.raises(StorageError, match=r"in monitoring\.quality_daily: constraint"):
         replace(conn, daily("7", YESTERDAY), daily("7"), impossible, days=[TODAY, YESTERDAY])
 
     assert stored(conn, "day, credential_id") == [{"day": YESTERDAY, "credential_id": "7"}]

@@ -215,7 +215,7 @@ def test_only_finished_runs_are_asked_for_details(world: World) -> None:
 
 def oldest(world: World) -> datetime | None:
     with SourceReader.connect(world.hub.dsn, world.policy) as reader:
-        return reader.oldest_start()
+        return reader.oldest_start().at
 
 
 @pytest.mark.parametrize("zone", ZONES)

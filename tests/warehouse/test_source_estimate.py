@@ -12,12 +12,13 @@ import pytest
 from include.simulation.bulk_history import bulk_history
 from include.simulation.hub_plus import create_source
 from include.sync_health.errors import RequestError
+from include.sync_health.log_start import LogStart
 from include.sync_health.policy import SourcePolicy
 from include.warehouse.day_stream import Bounds
 from include.warehouse.source_estimate import keys_in, scans_of
 from include.warehouse.source_reader import SourceReader
 from include.warehouse.source_session import Session, open_session
-from tests.warehouse.read_world import AS_OF, DAY, HOUR, World
+from tests.warehouse.read_world import AS_OF, DAY, HOUR, World, build_world
 
 TODAY = datetime(2026, 3, 2, tzinfo=UTC)
 ROWS_PER_DAY = 100
@@ -88,15 +89,44 @@ def test_the_scans_of_days_are_those_that_restating_them_does(
         done = scans_done(session) - before
 
     assert [day for chunk in chunks for day in chunk.days] == list(bounds)
-    told = scans_of(list(bounds), rows_per_day=ROWS_PER_DAY, rows_per_read=rows_per_read, shape=reader.shape)
-    # The first read goes back by the slack as well, so that the second takes days for fuller than they are: one read more.
+    told = scans_of(
+        list(bounds), rows_per_day=ROWS_PER_DAY, rows_per_read=rows_per_read, id_slack=DAY, shape=reader.shape
+    )
+    # The first read of days may find a few rows more, of syncs that cross midnight: one read more.
     assert told <= done <= told + 2 * is_scanned
     assert (done > 0) == is_scanned
 
 
+@pytest.mark.parametrize(
+    ("shape", "index"),
+    [
+        pytest.param("migrations", None, id="by key"),
+        pytest.param("migrations", "started_at", id="by key, with an index on the start"),
+        pytest.param("uuid", "started_at", id="by an index on the start"),
+        pytest.param("uuid", None, id="by a scan"),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_the_log_begins_with_its_first_row_and_strays_stand_apart(
+    make_database: Callable[..., str], shape: str, index: str | None, zone: str
+) -> None:
+    """A sync every third day; before them one of long ago that took two hours, and one without an end."""
+    world = build_world(make_database("log"), shape=shape, zone=zone)
+    world.add(started=400 * DAY, ended=400 * DAY - 2 * HOUR)
+    world.add(started=390 * DAY, status="failed")
+    for days in range(117, 0, -3):
+        world.add(started=days * DAY, ended=days * DAY - HOUR)
+    if index:
+        world.sql(f"CREATE INDEX ON servicetitan_sync_logs ({index})")
+    with SourceReader.connect(world.hub.dsn, world.policy) as reader:
+        start = reader.oldest_start()
+
+    assert start == LogStart(at=AS_OF - 117 * DAY, strays=(AS_OF - 400 * DAY + 2 * HOUR, AS_OF - 390 * DAY))
+
+
 def test_no_day_is_no_scan(make_log: Callable[..., str]) -> None:
     with SourceReader.connect(make_log("uuid"), SourcePolicy()) as reader:
-        assert scans_of([], rows_per_day=0, rows_per_read=1, shape=reader.shape) == 0
+        assert scans_of([], rows_per_day=0, rows_per_read=1, id_slack=DAY, shape=reader.shape) == 0
 
 
 @pytest.mark.parametrize(
