@@ -38,11 +38,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from include.sync_health.detail_entries import FIELD_KEYS, Entries, has_field
 from include.sync_health.field_counts import (
     DEPTH_LIMIT,
+    KEY_LIMIT,
     BadCount,
     FieldCounts,
     TooDeep,
@@ -55,7 +57,7 @@ from include.sync_health.field_counts import (
 )
 from include.sync_health.field_names import OTHER, field_named
 from include.sync_health.frames import DETAIL_TEXT_LIMIT
-from include.sync_health.validation_messages import fields_in, says_missing
+from include.sync_health.validation_messages import fields_in, may_name_a_field, says_missing
 
 _LISTS = ("validationerrors", "itemerrors", "fielderrors", "invaliditems", "invalidrecords", "invalid", "errors")
 _ITEMS, _GENERIC = "itemerrors", "errors"
@@ -128,16 +130,33 @@ def read_documents(details: str, *, data_type: str) -> Told:
         told.problems.append("unreadable")
         return told
     for document in documents:
-        if document is None:
-            continue
         if document is True:
             told.problems.append("too_large")
+            continue
+        if _is_silent(document):
             continue
         reader = _Reader(told, data_type)
         reader.document(document, depth=0)
         if reader.is_too_deep:
             told.problems.append("too_deep")
     return told
+
+
+def _is_silent(value: Any, depth: int = 0) -> bool:
+    """
+    Return True, at little cost, for most documents in which a `_Reader` finds nothing, such as an API's error; never for one
+    in which it finds something.
+    """
+    if isinstance(value, str):
+        return value.lstrip()[:1] not in ("{", "[") and not may_name_a_field(value)
+    if isinstance(value, dict) and depth <= DEPTH_LIMIT:
+        return not any(_may_tell(key[:KEY_LIMIT]) or not _is_silent(inner, depth + 1) for key, inner in value.items())
+    return value is None or isinstance(value, int | float)
+
+
+@lru_cache(maxsize=5_000)
+def _may_tell(key: str) -> bool:
+    return key[:1].isdigit() or not _TELLING.isdisjoint(by_spelling({key: None}))
 
 
 class _Reader:

@@ -32,7 +32,9 @@ _INDEX_KEYS = (
     "line",
 )
 _ID_KEYS = ("recordid", "itemid", "id", "uuid")
-_KEY_LIMIT = 64
+KEY_LIMIT = 64
+"""Characters of a key, or of a record's name, that count."""
+
 
 _MISSING_KEYS = ("missing", "missingcount", "null", "nulls", "nullcount", "empty", "emptycount")
 _INVALID_KEYS = ("invalid", "invalidcount", "malformed")
@@ -145,7 +147,7 @@ def by_spelling(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spelling(key: str) -> str:
-    return _spelled(key[:_KEY_LIMIT])
+    return _spelled(key[:KEY_LIMIT])
 
 
 @lru_cache(maxsize=5_000)
@@ -205,12 +207,12 @@ def record_of(known: Mapping[str, Any]) -> Record | None:
     for kind, keys in (("index", _INDEX_KEYS), ("id", _ID_KEYS)):
         for key in keys:
             value = known.get(key)
-            if isinstance(value, str) and 0 < len(value.strip()) <= _KEY_LIMIT:
+            if isinstance(value, str) and 0 < len(value.strip()) <= KEY_LIMIT:
                 text = value.strip()
                 return kind, str(int(text)) if _NUMBER.match(text) else text
             if isinstance(value, float) and math.isfinite(value):
-                value = int(value) if value.is_integer() else str(value)[:_KEY_LIMIT]
+                value = int(value) if value.is_integer() else str(value)[:KEY_LIMIT]
                 return kind, str(value)
-            if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_KEY_LIMIT:
+            if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**KEY_LIMIT:
                 return kind, str(value)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -95,5 +96,9 @@ def read_credential_ids(
     """
     with source_errors(f"reading the ids of {shape.credentials.name}", policy):
         (ids,) = raw_row_in_one_call(session, statements.credential_ids, {})
-    kind = cast("KeyType", shape.credentials.types["id"])
-    return frozenset(map(str, unpacked(ids, kind, name="id").tolist()))
+    return _ids_of(ids, cast("KeyType", shape.credentials.types["id"]))
+
+
+@lru_cache(maxsize=2)  # they are asked for after each read, and hardly ever change
+def _ids_of(buffer: bytes | None, kind: KeyType) -> frozenset[str]:
+    return frozenset(map(str, unpacked(buffer, kind, name="id").tolist()))

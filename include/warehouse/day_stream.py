@@ -222,7 +222,8 @@ class DayStream:
                 )
                 rows_so_far += len(fetched)
                 # A search may go beyond its days and leave the next read few rows, which says nothing of their number.
-                rows = max(1, len(fetched) // len(days), rows_so_far // at)
+                rows, usual = max(1, len(fetched) // len(days)), rows_so_far // at
+                rows = rows if 2 * rows > usual else usual
                 room = min(rows_per_read // rows, DETAIL_BYTES_PER_READ * len(days) // max(1, weight))
                 days_at_once = max(1, min(room, DAYS_PER_READ))
 

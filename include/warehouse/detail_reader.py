@@ -1,4 +1,4 @@
-"""The texts of the details of runs, read by key and in batches: one answer of PostgreSQL holds at most 1 GB."""
+"""The large details of runs, read by key and in batches: one answer of PostgreSQL holds at most 1 GB."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DetailReader:
 
     def added(self, reading: Reading, rows: RawRows) -> RawRows:
         """
-        Return the rows with the texts of their details, where their statement asked for the sizes.
+        Return the rows with their large details, where their statement asked for details.
 
         What has changed since the rows were fetched is as it is now, and what is gone since has no text.
 

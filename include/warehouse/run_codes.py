@@ -14,9 +14,12 @@ from include.sync_health.frames import CANCELLED_BY_USER, DATA_TYPES, DETAIL_TEX
 from include.warehouse.packed_columns import packed
 from include.warehouse.source_schema import DETAILS
 
-DATA_TYPE_UNIT, CANCELLED_UNIT, DETAIL_UNIT, TEXT_UNIT = 16, 256, 512, 1024
-"""How the one code per row is packed: status + 16 * data type + 256 if cancelled by a user + 512 if details follow + 1024
-if it failed with a text, which follows."""
+DATA_TYPE_UNIT, CANCELLED_UNIT, DETAIL_UNIT, TEXT_UNIT, LARGE_DETAIL_UNIT = 16, 256, 512, 1024, 2048
+"""How the one code per row is packed: status + 16 * data type + 256 if cancelled by a user + 512 if small details follow +
+1024 if it failed with a text, which follows + 2048 if it has large details, which are read by key."""
+
+SMALL_DETAIL_BYTES = 500
+"""Details of no more than this come with their rows: 100,000 of them are 50 MB at most. An API's error has about 100."""
 
 EMPTY_DETAILS = "'null', '[]', '{}', '\"\"'"
 """JSON documents that say nothing; PHP writes an empty map as a list."""
@@ -53,26 +56,44 @@ def packed_code(details: Sequence[str]) -> sql.Composed:
     code = sql.SQL("{} + {}").format(status, data_type)
     if not details:
         return code
-    return code + sql.SQL(" + CASE WHEN {} THEN {} ELSE 0 END").format(_has_details(details), _number(DETAIL_UNIT))
+    return code + sql.SQL(" + CASE WHEN {} THEN CASE WHEN {} <= {} THEN {} ELSE {} END ELSE 0 END").format(
+        _has_details(details),
+        _stored_size(details),
+        _number(SMALL_DETAIL_BYTES),
+        _number(DETAIL_UNIT),
+        _number(LARGE_DETAIL_UNIT),
+    )
 
 
-def detail_sizes(details: Sequence[str]) -> sql.Composable:
+def detail_columns(details: Sequence[str]) -> sql.Composable:
     """
-    Return one more column of the result: how many bytes the details take where they are stored, of the rows whose code says
-    so; nothing without columns.
+    Return two more columns of the result; nothing without columns.
+
+    The texts of small details, as one JSON list of those rows whose code says that they are small; and how many bytes the
+    others take where they are stored, of those whose code says that they are large.
     """
     if not details:
         return sql.SQL("")
-    size = sql.SQL(" + ").join(
-        sql.SQL("coalesce(pg_column_size({}), 0)").format(sql.Identifier(column)) for column in details
+    return sql.SQL(
+        ", {texts} FILTER (WHERE {any} AND {size} <= {limit}), {sizes} FILTER (WHERE {any} AND {size} > {limit})"
+    ).format(
+        texts=detail_texts(details),
+        sizes=packed(_stored_size(details), "int4"),
+        any=_has_details(details),
+        size=_stored_size(details),
+        limit=_number(SMALL_DETAIL_BYTES),
     )
-    return sql.SQL(", {} FILTER (WHERE {})").format(packed(size, "int4"), _has_details(details))
 
 
 def detail_texts(details: Sequence[str]) -> sql.Composed:
     """Return the details of rows as one JSON list of texts (`DETAIL_COLUMNS`)."""
     parts = [_detail_text(column) if column in details else sql.SQL("'null'") for column in DETAILS]
     return sql.SQL("json_agg('[' || {} || ']')").format(sql.SQL(" || ',' || ").join(parts))
+
+
+def _stored_size(details: Sequence[str]) -> sql.Composed:
+    sizes = (sql.SQL("coalesce(pg_column_size({}), 0)").format(sql.Identifier(column)) for column in details)
+    return sql.SQL("({})").format(sql.SQL(" + ").join(sizes))
 
 
 def _has_details(details: Sequence[str]) -> sql.Composed:

@@ -23,7 +23,7 @@ from include.sync_health.frames import (
 )
 from include.warehouse.binary_arrays import decode_texts
 from include.warehouse.packed_columns import unpacked, unpacked_counts, unpacked_times
-from include.warehouse.run_codes import CANCELLED_UNIT, DATA_TYPE_UNIT, DETAIL_UNIT, TEXT_UNIT
+from include.warehouse.run_codes import CANCELLED_UNIT, DATA_TYPE_UNIT, DETAIL_UNIT, LARGE_DETAIL_UNIT, TEXT_UNIT
 from include.warehouse.source_schema import COUNT_TYPES, COUNTS, SourceShape
 from include.warehouse.source_statements import FINISHED_BADLY
 from include.warehouse.source_time import SANE_FROM, SANE_UNTIL, is_bare
@@ -76,7 +76,9 @@ class RunRows:
 
     def only(self, chosen: NDArray[Any]) -> RunRows:
         """Return the rows chosen, by flags or by positions."""
-        return RunRows(*(column[chosen] for column in self.columns()))
+        # Flags would be counted again for each column.
+        places = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        return RunRows(*(column.take(places, axis=0) for column in self.columns()))
 
     def has_status(self, *names: str) -> Flags:
         """Return which rows have one of these statuses."""
@@ -207,12 +209,13 @@ class RawRows:
     @property
     def detail_bytes(self) -> int:
         """About how many bytes the texts of the details have, rather more than fewer."""
-        return int(self._detail_sizes().sum())
+        return int(self._large_sizes().sum()) + (len(self.buffers[-2] or b"") if self.details else 0)
 
     def detail_keys(self, *, bytes_at_most: int, rows_at_most: int) -> Iterator[list[Any]]:
-        """Yield the keys of the rows that have details, in batches of about so many bytes of text."""
-        sizes = self._detail_sizes()
-        keys = unpacked(self.buffers[0], self.shape.key_type("id"), name="id")[self._has_details()].tolist()
+        """Yield the keys of the rows that have large details, in batches of about so many bytes of text."""
+        sizes = self._large_sizes()
+        is_large = (unpacked(self.buffers[_CODE_PLACE], "int2", name="code") & LARGE_DETAIL_UNIT) > 0
+        keys = unpacked(self.buffers[0], self.shape.key_type("id"), name="id")[is_large].tolist()
         begin = weight = 0
         for place, size in enumerate(sizes.tolist()):
             if place > begin and (weight + size > bytes_at_most or place - begin == rows_at_most):
@@ -222,12 +225,8 @@ class RawRows:
         if begin < len(keys):
             yield keys[begin:]
 
-    def _has_details(self) -> Flags:
-        has_details: Flags = (unpacked(self.buffers[_CODE_PLACE], "int2", name="code") & DETAIL_UNIT) > 0
-        return has_details
-
-    def _detail_sizes(self) -> NDArray[np.int64]:
-        """Return about how many bytes of text each row has that has details."""
+    def _large_sizes(self) -> NDArray[np.int64]:
+        """Return about how many bytes of text each row has that has large details."""
         if not self.details:
             return np.empty(0, dtype=np.int64)
         stored = unpacked(self.buffers[-1], "int4", name="detail sizes").astype(np.int64)
@@ -264,6 +263,7 @@ class RawRows:
             numbers[:, list(COUNTS).index(column)] = unpacked_counts(buffer, read_as, name=column, rows=rows)
         told = np.full((len(ids), 0 if details is None else 1), None, dtype=object)
         if details:
+            told[(codes & DETAIL_UNIT) > 0, 0] = decode_texts(buffers[last])
             at = {key: place for place, key in enumerate(ids.tolist())} if self.detail_batches else {}
             for batch in self.detail_batches:
                 keys: list[Any] = unpacked(batch[0], shape.key_type("id"), name="id").tolist()

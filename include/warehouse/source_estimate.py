@@ -102,9 +102,10 @@ def scans_of(
         return 0
     reads, fitting = 0, 1  # the first read is of one day: nothing is known yet of how many rows a day has
     for stretch in stretches(days):
-        done, found = 0, rows_per_day * (id_slack / DAY)
+        done, beyond = 0, rows_per_day * (id_slack / DAY)
         while done < len(stretch):
             taken = min(fitting, len(stretch) - done)
-            done, found, reads = done + taken, found + rows_per_day * taken, reads + 1
-            fitting = max(1, min(rows_per_read // max(1, round(found / done)), DAYS_PER_READ))
+            rows = round(rows_per_day + beyond / taken)
+            done, beyond, reads = done + taken, 0.0, reads + 1
+            fitting = max(1, min(rows_per_read // max(1, rows), DAYS_PER_READ))
     return SCANS_BEFORE + SCANS_PER_READ * reads

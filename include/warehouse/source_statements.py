@@ -16,7 +16,7 @@ from psycopg import sql
 from include.sync_health.frames import ERROR_TEXT_LIMIT
 from include.warehouse.id_window import BLOCK_ROWS, TELLING_ROWS
 from include.warehouse.packed_columns import packed
-from include.warehouse.run_codes import detail_sizes, detail_texts, packed_code
+from include.warehouse.run_codes import detail_columns, detail_texts, packed_code
 from include.warehouse.source_schema import COUNT_TYPES, CREDENTIAL_OPTIONAL, SECRETS, KeyType, SourceShape
 from include.warehouse.source_time import SANE_FROM, SANE_UNTIL, UTC_NAMES, instant, is_bare
 
@@ -176,8 +176,7 @@ class SourceStatements:
         ``rows`` is ``window`` (the range, prefiltered with `from_raw`, `as_of_raw` and `future_raw`: a superset
         of the rows finished in the window or open at its end), ``days`` (the range, prefiltered likewise for the rows
         that belong to a range of days) or ``keys`` (rows by primary key). ``counts`` names columns whose numbers
-        follow as further columns, ``details`` columns of JSON, whose stored sizes follow as one more, of the rows whose code
-        says so (their texts: `details`).
+        follow as further columns, ``details`` columns of JSON, of which two more columns follow (`detail_columns`).
         Two of them hold fewer rows, in the same order: ``late`` (what stands in for completed_at) those failed or
         cancelled without completed_at; ``texts`` (JSON) those failed with a text.
         """
@@ -302,7 +301,7 @@ class SourceStatements:
             "{counts}{details} FROM {table}"
         ).format(
             counts=sql.SQL("").join(self._count(column) for column in counts),
-            details=detail_sizes(details),
+            details=detail_columns(details),
             id=self._key("id"),
             credential=self._key(self._shape.credential_key),
             code=packed(sql.SQL("({})::int2").format(packed_code(details)), "int2"),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include.sync_health import error_details
 from include.sync_health.field_counts import DEPTH_LIMIT
 from include.sync_health.field_names import OTHER
 from include.sync_health.field_quality import FIELDS_LIMIT, read_details
@@ -224,3 +225,35 @@ def test_whatever_the_text_holds_it_is_read_or_counted(details: str, message: st
     """Never an exception."""
     detail = read_details(details, error_message=message, data_type="customers")
     assert detail.problems == ("unreadable",) or isinstance(json.loads(details), list)
+
+
+# Envelopes in envelopes, and the keys of an API's error: what is silent is seldom among the documents above.
+ERRORS = st.recursive(
+    SCALARS,
+    lambda inner: st.dictionaries(
+        st.one_of(st.sampled_from(["response", "context", "title", "traceId", "status_code", "error"]), KEYS),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(document=st.one_of(ERRORS, DOCUMENTS), data_type=st.sampled_from(DATA_TYPES))
+def test_a_document_that_is_passed_over_has_nothing_to_tell(document: Any, data_type: str) -> None:
+    """The short way gives what the long one does."""
+    details = json.dumps([document, None])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(error_details, "_is_silent", lambda document: False)
+        in_full = error_details.read_documents(details, data_type=data_type)
+
+    assert error_details.read_documents(details, data_type=data_type) == in_full
+
+
+def test_an_error_of_the_api_is_passed_over() -> None:
+    """Or the short way would be none."""
+    document = {"status_code": 502, "response": {"traceId": "c4ca", "title": "Internal error", "retry": True}}
+
+    assert error_details._is_silent(document)
+    assert not error_details._is_silent(nested("x", by="response", levels=DEPTH_LIMIT + 2))

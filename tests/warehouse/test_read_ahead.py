@@ -15,7 +15,7 @@ import pytest
 
 from include.simulation.hub_plus import Run
 from include.warehouse.day_stream import DETAIL_BYTES_PER_READ, Bounds
-from include.warehouse.run_codes import DETAIL_UNIT
+from include.warehouse.run_codes import LARGE_DETAIL_UNIT
 from include.warehouse.run_rows import RawRows
 from include.warehouse.source_reader import SourceReader
 from tests.warehouse.read_world import AS_OF, DAY, HOUR, MINUTE, World
@@ -72,7 +72,7 @@ def test_details_are_asked_for_in_batches(world: World, sizes: list[int], batche
     with SourceReader.connect(world.hub.dsn, world.policy) as reader:
         shape = reader.shape
     ids = np.arange(1, len(sizes) + 1, dtype=">i4").tobytes()
-    codes = np.full(len(sizes), DETAIL_UNIT, dtype=">i2").tobytes()
+    codes = np.full(len(sizes), LARGE_DETAIL_UNIT, dtype=">i2").tobytes()
     rows = RawRows(
         buffers=[ids, None, codes, np.array(sizes, dtype=">i4").tobytes()],
         shape=shape,
