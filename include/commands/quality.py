@@ -17,7 +17,8 @@ from include.sync_health.errors import MonitorError
 
 if TYPE_CHECKING:
     from include.orchestration.day_restatement import Progress
-    from include.orchestration.quality_backfill import Backfilled, History
+    from include.orchestration.history import History
+    from include.orchestration.quality_backfill import Backfilled
 
 NAMES = (OPTIONS["first"], OPTIONS["last"])
 
@@ -72,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _backfill(args: argparse.Namespace) -> int:
     from include.orchestration.backfill_days import Which, days_asked_for, in_batches, months_between, undone_days
-    from include.orchestration.quality_backfill import Pace, open_history, restate_range, wanted_days
+    from include.orchestration.history import open_history, wanted_days
+    from include.orchestration.quality_backfill import Pace, restate_range
 
     now = datetime.now(UTC)
     history = open_history(now=now)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from include.orchestration.backfill_days import Month
-    from include.orchestration.quality_backfill import History
+    from include.orchestration.history import History
 
 WORDS = {
     "month": "month",

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from include.orchestration.backfill_days import Which
-from include.orchestration.quality_backfill import History, restate_range, wanted_days
+from include.orchestration.history import History, wanted_days
+from include.orchestration.quality_backfill import restate_range
 from include.orchestration.settings import policy_in_force
 from include.simulation.demo_history import PAST_DAYS
 from include.simulation.demo_script import HISTORY_DAYS

@@ -14,7 +14,7 @@ from include.orchestration.backfill_days import Month
 from include.orchestration.check_tasks import RunFacts
 from include.orchestration.daily_quality_run import update_daily
 from include.orchestration.day_restatement import Progress, Restated, restate_days
-from include.orchestration.quality_backfill import History
+from include.orchestration.history import History
 from include.orchestration.quality_estimate import MonthEstimate, estimate_months
 from include.sync_health.errors import SourceError
 from include.sync_health.policy import Policy

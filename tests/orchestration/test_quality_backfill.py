@@ -23,14 +23,8 @@ from include.orchestration.backfill_days import (
     which_of,
 )
 from include.orchestration.day_restatement import Progress
-from include.orchestration.quality_backfill import (
-    Pace,
-    open_history,
-    plan_months,
-    restate_month,
-    restate_range,
-    wanted_days,
-)
+from include.orchestration.history import open_history, wanted_days
+from include.orchestration.quality_backfill import Pace, plan_months, restate_month, restate_range
 from include.sync_health.errors import MonitorError, PolicyError, RequestError, SourceError
 from include.warehouse.quality_daily import days_between
 from tests.orchestration.monitored_world import MonitoredWorld, connection_of, monitored_world

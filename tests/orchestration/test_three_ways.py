@@ -23,7 +23,8 @@ from include.cli import main
 from include.orchestration.backfill_days import in_batches, months_between
 from include.orchestration.check_tasks import RunFacts
 from include.orchestration.daily_quality_run import update_daily
-from include.orchestration.quality_backfill import History, open_history, plan_months, restate_month, restate_range
+from include.orchestration.history import History, open_history
+from include.orchestration.quality_backfill import plan_months, restate_month, restate_range
 from include.sync_health.daily_quality import day_bounds
 from include.warehouse.quality_daily import days_between
 from tests.orchestration.monitored_world import MonitoredWorld, monitored_world
