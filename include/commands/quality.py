@@ -186,8 +186,8 @@ def _tell_done(done: Backfilled, *, first: date, last: date, asked_for: int, sec
         print(f"  {count:>12,} {name.replace('_', ' ')}")
     if refused:
         print(
-            f"refused: {len(refused)} days from {refused[0]} to {refused[-1]} are older than the oldest row of the "
-            "source; what is stored of them stays"
+            f"refused: {len(refused)} days from {refused[0]} to {refused[-1]} lie before the log of the source, "
+            "without a row; what is stored of them stays"
         )
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
@@ -231,11 +231,13 @@ def _tell_stored(*, as_json: bool) -> int:
         f"{stored.days} days from {stored.first} to {stored.last}, {stored.rows:,} rows; {stored.final} days are final"
     )
     if stored.missing:
-        print(f"missing: {stored.missing} days between; quality --from {stored.first} --missing computes them")
+        print(
+            f"missing: {stored.missing} days between; quality --from {stored.first} --missing computes those that the source still has"
+        )
     if stored.outdated:
         print(
             f"outdated: {stored.outdated} days are of an older definition or another time zone; "
-            f"quality --from {stored.first} --missing computes them anew"
+            f"quality --from {stored.first} --missing computes anew those that the source still has"
         )
     if stored.revisions:
         print(f"revisions: {stored.revisions} changed verdicts of final days, the last at {stored.last_revised_at}")
