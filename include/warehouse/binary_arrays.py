@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import ClientCursor, Connection, Cursor, pq
+from psycopg import ClientCursor, Connection, Cursor, OperationalError, pq
 from psycopg.errors import error_from_result
 
 from include.sync_health.errors import SourceError
@@ -125,7 +125,10 @@ def raw_row_in_one_call(
     text = ClientCursor(conn).mogrify(statement, parameters)
     result = conn.pgconn.exec_params(text.encode(), None, result_format=pq.Format.BINARY)
     if result.status != pq.ExecStatus.TUPLES_OK:
-        raise error_from_result(result, conn.info.encoding)
+        error = error_from_result(result, conn.info.encoding)
+        # Of a connection that broke, libpq makes a result without a code; a cursor raises this of it.
+        is_broken = conn.pgconn.status == pq.ConnStatus.BAD and not isinstance(error, OperationalError)
+        raise OperationalError(str(error)) if is_broken else error
     return _values(result)
 
 

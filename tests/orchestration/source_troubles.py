@@ -117,11 +117,11 @@ def terminated(world: MonitoredWorld) -> Iterator[None]:
 
 
 class CuttingProxy:
-    """A way to the source that breaks after so many bytes of its answers, on every connection."""
+    """A way to the source that breaks in its answers, on every connection: right behind the first ``mark`` in them."""
 
-    def __init__(self, dsn: str, *, after: int) -> None:
+    def __init__(self, dsn: str, *, mark: bytes) -> None:
         self._to = conninfo_to_dict(dsn)
-        self._after = after
+        self._mark = mark
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._accepting = threading.Thread(target=self._accept, daemon=True)
 
@@ -145,30 +145,32 @@ class CuttingProxy:
             while True:
                 client = self._listener.accept()[0]
                 server = socket.create_connection((str(self._to["host"]), int(str(self._to["port"]))))
-                for source, target, limit in ((client, server, None), (server, client, self._after)):
-                    threading.Thread(target=self._forward, args=(source, target, limit), daemon=True).start()
+                for source, target, mark in ((client, server, None), (server, client, self._mark)):
+                    threading.Thread(target=self._forward, args=(source, target, mark), daemon=True).start()
 
     @staticmethod
-    def _forward(source: socket.socket, target: socket.socket, limit: int | None) -> None:
+    def _forward(source: socket.socket, target: socket.socket, mark: bytes | None) -> None:
+        before = b""
         with suppress(OSError):
-            while chunk := source.recv(4096 if limit is None else min(4096, limit)):
+            while chunk := source.recv(4096):
+                found = -1 if mark is None else (before + chunk).find(mark)
+                if mark is not None and found >= 0:
+                    target.sendall(chunk[: found + len(mark) - len(before)])
+                    break
                 target.sendall(chunk)
-                if limit is not None:
-                    limit -= len(chunk)
-                    if limit == 0:
-                        break
+                before = (before + chunk)[1 - len(mark or b"?") :]
         for end in (source, target):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
 
-def cut(after: int) -> Callable[[MonitoredWorld], AbstractContextManager[None]]:
+def cut(mark: bytes) -> Callable[[MonitoredWorld], AbstractContextManager[None]]:
     """The connection breaks in mid-answer."""
 
     @contextmanager
     def broken(world: MonitoredWorld) -> Iterator[None]:
-        with CuttingProxy(world.source_dsn, after=after) as proxy:
+        with CuttingProxy(world.source_dsn, mark=mark) as proxy:
             world.environment.setenv("AIRFLOW_CONN_HUB_PLUS_DB", connection_of(proxy.dsn))
             yield
             world.environment.setenv("AIRFLOW_CONN_HUB_PLUS_DB", connection_of(world.source_dsn))
@@ -252,10 +254,12 @@ TROUBLES = {
         words=(f"searching {LOGS}", "the source ended the session", "terminating connection", "try again"),
     ),
     "a connection cut while the tables are looked up": Trouble(
-        begins=cut(2_000), cause="interrupted", words=("looking up", "the source ended the session", "try again")
+        begins=cut(b"relname"), cause="interrupted", words=("looking up", "the source ended the session", "try again")
     ),
     "a connection cut while the rows come": Trouble(
-        begins=cut(12_000), cause="interrupted", words=(f"reading {LOGS}", "the source ended the session", "try again")
+        begins=cut(b"string_agg"),
+        cause="interrupted",
+        words=(f"reading {LOGS}", "the source ended the session", "try again"),
     ),
 }
 COUNTS_TROUBLES = {
