@@ -232,7 +232,8 @@ def _tell_stored(*, as_json: bool) -> int:
     )
     if stored.missing:
         print(
-            f"missing: {stored.missing} days between; quality --from {stored.first} --missing computes those that the source still has"
+            f"missing: {stored.missing} days between; quality --from {stored.first} --missing computes those that the "
+            "source still has"
         )
     if stored.outdated:
         print(

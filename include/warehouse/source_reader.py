@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -28,7 +29,7 @@ from include.warehouse.run_rows import CLOCK_TOLERANCE, RawRows, RunRows, moment
 from include.warehouse.run_search import Reading, RunSearch, window_reading
 from include.warehouse.source_keys import key_of
 from include.warehouse.source_schema import SourceShape, describe_source, known_details, require_counts
-from include.warehouse.source_session import Session, open_session, source_errors
+from include.warehouse.source_session import Session, cancel_statement, open_session, source_errors
 from include.warehouse.source_statements import SourceStatements
 from include.warehouse.source_time import require_aware
 
@@ -267,7 +268,7 @@ class SourceReader:
             read_credential_ids=lambda: credential_reader.read_credential_ids(
                 self._session, self._policy, shape=self.shape, statements=self._statements
             ),
-            cancel=self._session.cancel_safe,
+            cancel=partial(cancel_statement, self._session),
         )
         return stream.chunks(bounds, slack=slack, as_of=as_of, clock=clock, rows_per_read=rows_per_read, pause=pause)
 

@@ -8,7 +8,7 @@ either holds a password.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Self
@@ -26,6 +26,9 @@ APPLICATION_NAME = "servicetitan_monitor"
 
 CONNECT_TIMEOUT_SECONDS = 10
 """Used where the connection sets none: libpq's own default waits for ever."""
+
+CANCEL_SECONDS = 5.0
+"""How long a source may take to be told that a statement is not wanted any more."""
 
 KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 """A host that vanishes is noticed within a minute; ``statement_timeout`` runs on the server and cannot see that."""
@@ -122,6 +125,16 @@ def _session_settings(policy: SourcePolicy) -> dict[str, str]:
 
 def _milliseconds(duration: timedelta) -> str:
     return str(max(1, round(duration / timedelta(milliseconds=1))))
+
+
+def cancel_statement(session: Session) -> None:
+    """
+    End the statement that another thread waits for, if there is one. Never raises.
+
+    A source that cannot even be told so ends it by its own time-outs; what is told is why nobody wants its rows.
+    """
+    with suppress(psycopg.Error):
+        session.cancel_safe(timeout=CANCEL_SECONDS)
 
 
 @contextmanager

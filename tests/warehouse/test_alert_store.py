@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -27,25 +27,9 @@ from include.sync_health.alerts import (
 from include.sync_health.errors import StorageError
 from include.sync_health.verdicts import ErrorClass, Severity
 from include.warehouse.alert_store import load_alerts, load_named_alerts, lock_alerts, save_step
-from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
 from include.warehouse.stored_values import REPLACEMENT
 from tests.warehouse.monitoring_records import MINUTE, NOW, OPS, alert, delivery, event
-
-
-@pytest.fixture
-def dsn(make_database: Callable[..., str]) -> str:
-    """A migrated database."""
-    dsn = make_database("alerts")
-    upgrade(dsn)
-    return dsn
-
-
-@pytest.fixture
-def conn(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    """A session with it."""
-    with connect(dsn) as conn:
-        yield conn
 
 
 def count(conn: psycopg.Connection[Any], table: str) -> int:

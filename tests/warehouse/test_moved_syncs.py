@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from include.sync_health.quality_rollups import Period, roll_up
-from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
 from include.warehouse.quality_daily import Replaced
 from include.warehouse.quality_history import read_daily
@@ -23,21 +22,6 @@ from tests.warehouse.replaced_days import LATER, TODAY, YESTERDAY, daily, field,
 
 DAYS = [TODAY - timedelta(days=number) for number in range(3)]
 OVER = TODAY + timedelta(days=1)
-
-
-@pytest.fixture
-def dsn(make_database: Callable[..., str]) -> str:
-    """A migrated database."""
-    dsn = make_database("moved")
-    upgrade(dsn)
-    return dsn
-
-
-@pytest.fixture
-def conn(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    """A session with it."""
-    with connect(dsn) as conn:
-        yield conn
 
 
 def counts(total: int, *, still_open: int = 0) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +15,6 @@ import pytest
 from include.sync_health.alerts import Alert, AlertState, Delivery, Member, NotifyReason, SilentReason
 from include.sync_health.errors import StorageError
 from include.warehouse.alert_store import save_step
-from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
 from include.warehouse.outbox import (
     ERROR_LIMIT,
@@ -31,21 +29,6 @@ from tests.warehouse.monitoring_records import MINUTE, NOW, OPS, alert, delivery
 
 LEASE = 5 * MINUTE
 ONE, TWO = alert("1"), alert("2")
-
-
-@pytest.fixture
-def dsn(make_database: Callable[..., str]) -> str:
-    """A migrated database."""
-    dsn = make_database("outbox")
-    upgrade(dsn)
-    return dsn
-
-
-@pytest.fixture
-def conn(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    """A session with it."""
-    with connect(dsn) as conn:
-        yield conn
 
 
 def put(conn: psycopg.Connection[Any], *deliveries: Delivery, alerts: tuple[Alert, ...] = (ONE, TWO)) -> None:

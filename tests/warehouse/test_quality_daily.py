@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,26 +11,10 @@ import pytest
 
 from include.sync_health.errors import FrameError, RequestError, StorageError
 from include.sync_health.policy import DataQualityPolicy
-from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
 from include.warehouse.quality_daily import QUALITY_LOCK, replace_days, unfinished_days
 from tests.warehouse.monitoring_records import MINUTE, NOW
 from tests.warehouse.replaced_days import LATER, TODAY, YESTERDAY, daily, field, fields, frame, replace, stored, table
-
-
-@pytest.fixture
-def dsn(make_database: Callable[..., str]) -> str:
-    """A migrated database."""
-    dsn = make_database("quality")
-    upgrade(dsn)
-    return dsn
-
-
-@pytest.fixture
-def conn(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    """A session with it."""
-    with connect(dsn) as conn:
-        yield conn
 
 
 def test_every_column_is_stored_as_it_was_computed(conn: psycopg.Connection[Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 
 from include.sync_health.daily_quality import DAILY_COLUMNS, DAILY_KEY
 from include.sync_health.errors import RequestError, StorageError
-from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
 from include.warehouse.quality_history import (
     DAILY_STORED_COLUMNS,
@@ -30,21 +29,6 @@ from tests.warehouse.monitoring_records import NOW
 from tests.warehouse.stored_history import store_days, store_field, store_revision
 
 DAY = date(2026, 3, 2)
-
-
-@pytest.fixture
-def dsn(make_database: Callable[..., str]) -> str:
-    """A migrated database."""
-    dsn = make_database("history")
-    upgrade(dsn)
-    return dsn
-
-
-@pytest.fixture
-def conn(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    """A session with it."""
-    with connect(dsn) as conn:
-        yield conn
 
 
 def test_every_column_is_read_as_it_was_computed(conn: psycopg.Connection[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import string
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -18,6 +19,7 @@ from include.warehouse.day_stream import DETAIL_BYTES_PER_READ, Bounds
 from include.warehouse.run_codes import LARGE_DETAIL_UNIT
 from include.warehouse.run_rows import RawRows
 from include.warehouse.source_reader import SourceReader
+from tests.orchestration.source_troubles import CuttingProxy
 from tests.warehouse.read_world import AS_OF, DAY, HOUR, MINUTE, World
 
 TODAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -103,6 +105,29 @@ def test_a_reader_that_waits_for_a_lock_is_given_up_when_nobody_wants_its_days(d
         assert other.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is None
         other.rollback()
         assert reader.read_credentials().shape[0] == 2  # the session is as good as before
+
+
+def test_a_source_that_cannot_be_told_so_hides_no_other_error(detailed: World) -> None:
+    """Its read ends by its own time-out, and what made us give it up is what is told."""
+    policy = replace(detailed.policy, statement_timeout=timedelta(seconds=4))
+    with CuttingProxy(detailed.hub.dsn, mark=b"never to be seen") as proxy:
+        reader = SourceReader.connect(proxy.dsn, policy)
+    # By now nobody can connect, which is how a statement is cancelled; the session that there was goes on.
+    with reader, psycopg.connect(detailed.hub.dsn) as other:
+
+        def fail_beside_a_lock() -> None:
+            chunks = reader.stream_days(
+                DAYS, slack=DAY, as_of=AS_OF, clock=lambda: AS_OF, rows_per_read=1, pause=MINUTE / 600
+            )
+            with closing(chunks):
+                next(chunks)
+                other.execute("LOCK TABLE servicetitan_sync_logs")
+                while not other.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+                    pass
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail_beside_a_lock()
 
 
 def test_a_pause_is_given_up_too(detailed: World) -> None:
