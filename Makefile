@@ -33,6 +33,7 @@ lint: setup  ## style, layout, types and the direction of imports
 test: setup  ## all tests, on a real PostgreSQL and a real Airflow; ARGS="-k name" for some
 	@.ci/setup browser
 	@.ci/setup redis
+	@.ci/setup prometheus
 	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Both run, and a target that one misses does not spare the other; their sizes differ, so ARGS is for one of them.

@@ -11,6 +11,8 @@ It sends nothing but a notice of its own failure.
 | `delete_alert_events` | the history of alerts that are over |
 | `delete_credential_snapshots` | what credentials looked like, but what still holds or still explains an error or a token |
 | `delete_token_detail` | of tokens that are refreshed every few minutes, all snapshots but one a day |
+| `delete_api_calls`, `delete_sync_hours` | API calls and syncs by hour; what has been counted in all stays |
+| `delete_health_snapshots` | what the health check found, but its newest |
 | `late_data` | restates the last days of `quality_daily` with a wide read, and so makes them final |
 | `conclude` | fails the run if one of these failed, and names it; tells the failure channel, once until it succeeds |
 

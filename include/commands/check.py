@@ -224,7 +224,7 @@ def _rules_of(named: str, *, policy: Policy, filters: RunFilters) -> tuple[list[
     """
     from include.sync_health.checks import PLATFORM_RULES
     from include.sync_health.errors import RequestError
-    from include.sync_health.policy import RuleMode
+    from include.sync_health.rule_policies import RuleMode
 
     wanted = list(CHECKS.values()) if named == "all" else [CHECKS[named]]
     off = [rule for rule in wanted if policy.rules.named(rule).mode is RuleMode.OFF]

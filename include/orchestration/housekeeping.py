@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("servicetitan.housekeeping")
 
-STEPS = ("check_runs", "deliveries", "alert_events", "credential_snapshots", "token_detail")
+STEPS = (
+    "check_runs",
+    "deliveries",
+    "alert_events",
+    "credential_snapshots",
+    "token_detail",
+    "api_calls",
+    "sync_hours",
+    "health_snapshots",
+)
 """What is deleted, as ``retention`` in the policy names it; a task each."""
 
 LATE_SYNCS_REMEMBERED = 10_000
@@ -51,6 +60,9 @@ def delete_old(step: str, *, now: datetime | None = None) -> dict[str, int]:
         "alert_events": retention.delete_alert_events,
         "credential_snapshots": retention.delete_snapshots,
         "token_detail": retention.thin_token_detail,
+        "api_calls": retention.delete_api_calls,
+        "sync_hours": retention.delete_sync_hours,
+        "health_snapshots": retention.delete_health_snapshots,
     }
     if step not in deletions:
         raise RequestError(f"step: {step!r} is not known; choose one of {', '.join(STEPS)}")

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from include.orchestration import policy_sections as of
 from include.orchestration.policy_sections import Section, agreeing, chosen_once, shown
 from include.orchestration.policy_values import NEVER
-from include.sync_health import policy as core
+from include.sync_health import rule_policies
 
 Environments = Annotated[list[of.Environment], AfterValidator(chosen_once), Field(min_length=1)]
 
@@ -190,25 +190,25 @@ class RulesSection(Section):
     monitor_health: RuleSection
 
 
-def rules_of(section: RulesSection) -> core.RulePolicies:
+def rules_of(section: RulesSection) -> rule_policies.RulePolicies:
     """Return the core's rules of a valid section."""
-    return core.RulePolicies(
-        platform_outage=core.PlatformOutagePolicy(**_of_core(section.platform_outage)),
-        no_syncs=core.NoSyncsPolicy(**_of_core(section.no_syncs)),
-        token_expiry=core.TokenExpiryPolicy(**_of_core(section.token_expiry)),
-        connection_error=core.ConnectionErrorPolicy(**_of_core(section.connection_error)),
-        sync_failures=core.SyncFailuresPolicy(**_of_core(section.sync_failures)),
-        consecutive_failures=core.ConsecutiveFailuresPolicy(**_of_core(section.consecutive_failures)),
-        stuck_sync=core.StuckSyncPolicy(**_of_core(section.stuck_sync)),
-        stale_sync=core.StaleSyncPolicy(**_of_core(section.stale_sync)),
-        data_quality=core.DataQualityPolicy(**_of_core(section.data_quality)),
-        quality_drop=core.QualityDropPolicy(**_of_core(section.quality_drop)),
-        empty_syncs=core.EmptySyncsPolicy(**_of_core(section.empty_syncs)),
-        monitor_health=core.MonitorHealthPolicy(**_of_core(section.monitor_health)),
+    return rule_policies.RulePolicies(
+        platform_outage=rule_policies.PlatformOutagePolicy(**_of_core(section.platform_outage)),
+        no_syncs=rule_policies.NoSyncsPolicy(**_of_core(section.no_syncs)),
+        token_expiry=rule_policies.TokenExpiryPolicy(**_of_core(section.token_expiry)),
+        connection_error=rule_policies.ConnectionErrorPolicy(**_of_core(section.connection_error)),
+        sync_failures=rule_policies.SyncFailuresPolicy(**_of_core(section.sync_failures)),
+        consecutive_failures=rule_policies.ConsecutiveFailuresPolicy(**_of_core(section.consecutive_failures)),
+        stuck_sync=rule_policies.StuckSyncPolicy(**_of_core(section.stuck_sync)),
+        stale_sync=rule_policies.StaleSyncPolicy(**_of_core(section.stale_sync)),
+        data_quality=rule_policies.DataQualityPolicy(**_of_core(section.data_quality)),
+        quality_drop=rule_policies.QualityDropPolicy(**_of_core(section.quality_drop)),
+        empty_syncs=rule_policies.EmptySyncsPolicy(**_of_core(section.empty_syncs)),
+        monitor_health=rule_policies.MonitorHealthPolicy(**_of_core(section.monitor_health)),
     )
 
 
-def rules_tree_of(rules: core.RulePolicies) -> dict[str, dict[str, Any]]:
+def rules_tree_of(rules: rule_policies.RulePolicies) -> dict[str, dict[str, Any]]:
     """Return `rules` as a file would have it; see `policy_schema.tree_of`."""
     tree: dict[str, dict[str, Any]] = {}
     for name, field in RulesSection.model_fields.items():

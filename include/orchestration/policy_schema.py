@@ -15,9 +15,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from include.orchestration import policy_sections as of
 from include.orchestration import policy_values as values
+from include.orchestration.policy_measuring_schema import (
+    ApiCallsSection,
+    HealthSection,
+    MetricsSection,
+    ServiceLevelsSection,
+    service_levels_of,
+    service_levels_tree_of,
+)
 from include.orchestration.policy_rules_schema import RulesSection, rules_of, rules_tree_of
 from include.orchestration.policy_sections import Section, agreeing, chosen_once, shown
 from include.sync_health import policy as core
+from include.sync_health.measuring_policies import ApiCallsPolicy, HealthPolicy, MetricsPolicy
 from include.sync_health.verdicts import Severity
 
 KEPT_AT_MOST = 3_650 * of.DAY
@@ -59,6 +68,7 @@ class LiveHorizonSection(Section):
     sync_failures: of.LongWindow
     credential_health: of.LongWindow
     data_quality: of.LongWindow
+    api_metrics: of.LongWindow
 
 
 class CredentialsSection(Section):
@@ -135,6 +145,9 @@ class RetentionSection(Section):
         timedelta, BeforeValidator(values.duration(at_least=90 * of.DAY, at_most=KEPT_AT_MOST))
     ]
     token_detail: Annotated[timedelta, BeforeValidator(values.duration(at_least=2 * of.DAY, at_most=KEPT_AT_MOST))]
+    api_calls: Annotated[timedelta, BeforeValidator(values.duration(at_least=60 * of.DAY, at_most=KEPT_AT_MOST))]
+    sync_hours: Annotated[timedelta, BeforeValidator(values.duration(at_least=30 * of.DAY, at_most=KEPT_AT_MOST))]
+    health_snapshots: Annotated[timedelta, BeforeValidator(values.duration(at_least=of.DAY, at_most=KEPT_AT_MOST))]
 
     @model_validator(mode="after")
     def _agree(self) -> RetentionSection:
@@ -170,6 +183,10 @@ class PolicySection(Section):
     retention: RetentionSection
     backfill: BackfillSection
     monitoring_level: of.LevelWord
+    metrics: MetricsSection
+    api_calls: ApiCallsSection
+    health: HealthSection
+    service_levels: ServiceLevelsSection
 
 
 def policy_of(section: PolicySection) -> core.Policy:
@@ -204,6 +221,10 @@ def policy_of(section: PolicySection) -> core.Policy:
         retention=core.RetentionPolicy(**dict(section.retention)),
         backfill=core.BackfillPolicy(**dict(section.backfill)),
         monitoring_level=section.monitoring_level,
+        metrics=MetricsPolicy(**dict(section.metrics)),
+        api_calls=ApiCallsPolicy(**{**dict(section.api_calls), "logs": tuple(section.api_calls.logs)}),
+        health=HealthPolicy(**dict(section.health)),
+        service_levels=service_levels_of(section.service_levels),
     )
 
 
@@ -252,6 +273,10 @@ def tree_of(policy: core.Policy) -> dict[str, Any]:
         "retention": _plain(policy.retention, RetentionSection),
         "backfill": _plain(policy.backfill, BackfillSection),
         "monitoring_level": str(policy.monitoring_level),
+        "metrics": _plain(policy.metrics, MetricsSection),
+        "api_calls": {**_plain(policy.api_calls, ApiCallsSection), "logs": list(policy.api_calls.logs)},
+        "health": _plain(policy.health, HealthSection),
+        "service_levels": service_levels_tree_of(policy.service_levels),
     }
 
 

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from include.orchestration import policy_values as values
 from include.sync_health import policy as core
+from include.sync_health import rule_policies
 from include.sync_health.durations import format_duration
 from include.sync_health.verdicts import Severity
 
@@ -67,14 +68,14 @@ Zone = Annotated[str, BeforeValidator(values.zone)]
 ConnectionId = Annotated[str, BeforeValidator(values.connection_id)]
 Identifier = Annotated[str, BeforeValidator(values.identifier)]
 SeverityWord = Annotated[Severity, BeforeValidator(values.word(Severity))]
-ModeWord = Annotated[core.RuleMode, BeforeValidator(values.word(core.RuleMode))]
+ModeWord = Annotated[rule_policies.RuleMode, BeforeValidator(values.word(rule_policies.RuleMode))]
 LevelWord = Annotated[core.MonitoringLevel, BeforeValidator(values.word(core.MonitoringLevel))]
-TokenWord = Annotated[core.TokenJudgement, BeforeValidator(values.word(core.TokenJudgement))]
-QualityWord = Annotated[core.QualityIdentity, BeforeValidator(values.word(core.QualityIdentity))]
+TokenWord = Annotated[rule_policies.TokenJudgement, BeforeValidator(values.word(rule_policies.TokenJudgement))]
+QualityWord = Annotated[rule_policies.QualityIdentity, BeforeValidator(values.word(rule_policies.QualityIdentity))]
 SyncLogTable = Annotated[str, BeforeValidator(values.one_of(values.SYNC_LOG_TABLES))]
 Environment = Annotated[str, BeforeValidator(values.one_of(values.ENVIRONMENTS))]
 ConnectionStatus = Annotated[str, BeforeValidator(values.one_of(values.CONNECTION_STATUSES))]
-RuleName = Annotated[str, BeforeValidator(values.one_of(tuple(core.RulePolicies.__slots__)))]
+RuleName = Annotated[str, BeforeValidator(values.one_of(tuple(rule_policies.RulePolicies.__slots__)))]
 ReceiverName = Annotated[str, BeforeValidator(values.receiver_name)]
 SlackChannel = Annotated[str, BeforeValidator(values.slack_channel)]
 EmailAddress = Annotated[str, BeforeValidator(values.email_address)]

@@ -87,6 +87,23 @@ def _or_word(of_value: Callable[[Any], Value], *, word: str, meaning: Meaning) -
     return validate
 
 
+def log_files(value: Any) -> str:
+    """Validate a path, glob or URL of log files; a secret has no place in it."""
+    is_text = isinstance(value, str) and 0 < len(value) <= 1_000 and value == value.strip() and value.isprintable()
+    if not is_text:
+        raise refused(
+            "use a path or URL of log files, such as /var/log/hub-plus/servicetitan*.log or s3://bucket/logs/*.gz"
+        )
+    scheme, found, rest = value.partition("://")
+    if not found and not value.startswith("/"):
+        raise refused("use an absolute path: a relative one means another file in each process")
+    if found and not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+        raise refused("use a scheme that Airflow's ObjectStoragePath knows, such as file, s3 or gs")
+    if found and "@" in rest.partition("/")[0] and ":" in rest.partition("@")[0]:
+        raise refused("put a password into an Airflow connection, and name that in logs_connection")
+    return value
+
+
 def whole_number(*, at_least: int, at_most: int) -> Callable[[Any], int]:
     """Return a validator of whole numbers in ``[at_least, at_most]``."""
 

@@ -10,8 +10,8 @@ import pandas as pd
 import psycopg
 import sqlalchemy
 
-from include.sync_health.policy import DataQualityPolicy
 from include.sync_health.quality import judge_data_quality
+from include.sync_health.rule_policies import DataQualityPolicy
 from include.sync_health.subjects import subjects_of
 from include.sync_health.verdicts import Verdict
 from include.warehouse.source_reader import SourceReader

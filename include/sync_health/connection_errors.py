@@ -17,7 +17,7 @@ from include.sync_health.credential_rules import Credential, Decision, Words, ju
 from include.sync_health.durations import describe
 from include.sync_health.failures import iso_utc, utc_words
 from include.sync_health.frames import CREDENTIAL_FACT_COLUMNS, id_text, require_columns
-from include.sync_health.policy import ConnectionErrorPolicy
+from include.sync_health.rule_policies import ConnectionErrorPolicy
 from include.sync_health.verdicts import Verdict
 
 

@@ -26,7 +26,7 @@ from include.sync_health.failures import (
     window_words,
 )
 from include.sync_health.frames import COUNT_COLUMNS, RUN_COLUMNS, id_text, require_columns
-from include.sync_health.policy import EmptySyncsPolicy
+from include.sync_health.rule_policies import EmptySyncsPolicy
 from include.sync_health.stored_days import StoredDays, days_touched, examples_of, positions_of, weekday_of
 from include.sync_health.subjects import Subject, unknown_subject
 from include.sync_health.verdicts import Verdict

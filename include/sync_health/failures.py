@@ -17,8 +17,8 @@ import pandas as pd
 from include.sync_health.causes import classify_messages
 from include.sync_health.frames import RUN_COLUMNS, id_text, require_columns
 from include.sync_health.observations import OBSERVATION_COLUMNS
-from include.sync_health.policy import ConsecutiveFailuresPolicy, SyncFailuresPolicy
 from include.sync_health.redaction import redact
+from include.sync_health.rule_policies import ConsecutiveFailuresPolicy, SyncFailuresPolicy
 from include.sync_health.subjects import Subject, unknown_subject
 from include.sync_health.verdicts import Severity, Verdict
 

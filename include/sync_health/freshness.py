@@ -18,7 +18,7 @@ from include.sync_health.credential_rules import (
 from include.sync_health.durations import describe
 from include.sync_health.failures import iso_utc, utc_words
 from include.sync_health.frames import CREDENTIAL_FACT_COLUMNS, id_text, require_columns
-from include.sync_health.policy import StaleSyncPolicy
+from include.sync_health.rule_policies import StaleSyncPolicy
 from include.sync_health.verdicts import Verdict
 
 

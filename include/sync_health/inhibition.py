@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 from include.sync_health.alerts import Alert
 from include.sync_health.checks import CHECKS, RULES
 from include.sync_health.own_health import WHOLE_SOURCE
-from include.sync_health.policy import Policy, RuleMode
+from include.sync_health.policy import Policy
 from include.sync_health.routing import channels_for
+from include.sync_health.rule_policies import RuleMode
 
 HIDES_FOR = timedelta(hours=24)
 """How long after it opened a cause still hides. By then somebody should have dealt with it; if nobody did, what it

@@ -20,9 +20,10 @@ from include.sync_health.credential_facts import ERROR_STATUS, KNOWN_STATUSES
 from include.sync_health.frames import id_text
 from include.sync_health.observations import Observation
 from include.sync_health.own_health import RULE_OFF, judge_health, said_of
-from include.sync_health.policy import Policy, RuleMode
+from include.sync_health.policy import Policy
 from include.sync_health.redaction import redact
 from include.sync_health.rule_judges import JUDGED_BY, RuleInput, fits_policy
+from include.sync_health.rule_policies import RuleMode
 from include.sync_health.stored_days import StoredDays
 from include.sync_health.subjects import Subject, subjects_of
 from include.sync_health.verdicts import Verdict

@@ -21,7 +21,8 @@ from datetime import datetime
 
 from include.sync_health.alerts import Alert, AlertEvent, AlertState, CloseReason, EventKind, NotifyReason
 from include.sync_health.observations import Observation, episode_of
-from include.sync_health.policy import Policy, RulePolicy
+from include.sync_health.policy import Policy
+from include.sync_health.rule_policies import RulePolicy
 from include.sync_health.verdicts import Verdict
 
 FREEZING = frozenset({Verdict.INSUFFICIENT, Verdict.NO_DATA, Verdict.ERROR})

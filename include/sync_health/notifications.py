@@ -23,8 +23,9 @@ from include.sync_health.alerts import (
     Told,
 )
 from include.sync_health.inhibition import DECIDED_IN_ORDER, ToldCauses
-from include.sync_health.policy import Policy, RuleMode
+from include.sync_health.policy import Policy
 from include.sync_health.routing import channels_for, kind_of
+from include.sync_health.rule_policies import RuleMode
 
 NOWHERE = "none"
 """The channel key of a decision that concerns no channel: no route leads anywhere."""

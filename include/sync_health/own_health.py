@@ -14,7 +14,7 @@ from datetime import datetime
 from include.sync_health.alerts import Alert, AlertState
 from include.sync_health.checks import CHECKS, SYNC_FAILURES, Check
 from include.sync_health.observations import Observation
-from include.sync_health.policy import MonitorHealthPolicy, RuleMode
+from include.sync_health.rule_policies import MonitorHealthPolicy, RuleMode
 from include.sync_health.verdicts import Verdict
 from include.sync_health.visibility import STALE_SOURCE, WRONG_TIME_ZONE, Blindness, blind, open_causes_of, seen_again
 from include.sync_health.windows import CLOCK_SKEW

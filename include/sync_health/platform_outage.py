@@ -10,7 +10,7 @@ import pandas as pd
 
 from include.sync_health.causes import classify_messages
 from include.sync_health.failures import error_text, finished_runs, iso_utc, observation_frame, window_words
-from include.sync_health.policy import PlatformOutagePolicy
+from include.sync_health.rule_policies import PlatformOutagePolicy
 from include.sync_health.subjects import Subject
 from include.sync_health.verdicts import ErrorClass, Verdict
 

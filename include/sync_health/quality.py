@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from include.sync_health.failures import CREDENTIAL_REMOVED, observation_frame, window_words
 from include.sync_health.field_counts import COUNT_LIMIT
 from include.sync_health.frames import COUNT_COLUMNS, RUN_COLUMNS, require_columns
-from include.sync_health.policy import DataQualityPolicy, QualityIdentity
+from include.sync_health.rule_policies import DataQualityPolicy, QualityIdentity
 from include.sync_health.subjects import Subject, unknown_subject
 from include.sync_health.verdicts import Severity, Verdict
 

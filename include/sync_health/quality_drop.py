@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.failures import CREDENTIAL_REMOVED, DataTypeKey, observation_frame
-from include.sync_health.policy import QualityDropPolicy
+from include.sync_health.rule_policies import QualityDropPolicy
 from include.sync_health.stored_days import (
     StoredDays,
     examples_of,

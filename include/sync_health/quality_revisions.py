@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from include.sync_health.frames import require_columns
-from include.sync_health.policy import DataQualityPolicy
+from include.sync_health.rule_policies import DataQualityPolicy
 
 GOOD, FAIR, POOR, UNKNOWN, ABSENT = "good", "fair", "poor", "unknown", "absent"
 """Verdict words of a day; `ABSENT`: the day was final and had no such row, or has none any more."""

@@ -16,9 +16,10 @@ from include.sync_health.failures import judge_consecutive_failures, judge_sync_
 from include.sync_health.frames import id_text
 from include.sync_health.freshness import judge_stale_syncs
 from include.sync_health.platform_outage import judge_platform_outage
-from include.sync_health.policy import ACTIVE_STATUSES, Policy, QualityIdentity
+from include.sync_health.policy import ACTIVE_STATUSES, Policy
 from include.sync_health.quality import judge_data_quality
 from include.sync_health.quality_drop import judge_quality_drop
+from include.sync_health.rule_policies import QualityIdentity
 from include.sync_health.silence import judge_no_syncs
 from include.sync_health.stored_days import StoredDays
 from include.sync_health.stuck_syncs import judge_stuck_syncs

@@ -15,7 +15,7 @@ import pandas as pd
 from include.sync_health.durations import describe
 from include.sync_health.failures import iso_utc, observation_frame, utc_words
 from include.sync_health.frames import RUN_COLUMNS, id_text, require_columns
-from include.sync_health.policy import NoSyncsPolicy
+from include.sync_health.rule_policies import NoSyncsPolicy
 from include.sync_health.subjects import Subject
 from include.sync_health.verdicts import Verdict
 

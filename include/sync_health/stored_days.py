@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.frames import require_columns
-from include.sync_health.policy import RuleMode, RulePolicies
+from include.sync_health.rule_policies import RuleMode, RulePolicies
 
 DAY, WEEK, INSTANT = timedelta(days=1), timedelta(days=7), timedelta(microseconds=1)
 

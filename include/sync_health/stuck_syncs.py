@@ -11,7 +11,7 @@ import pandas as pd
 from include.sync_health.durations import describe
 from include.sync_health.failures import CREDENTIAL_REMOVED, iso_utc, observation_frame, utc_words
 from include.sync_health.frames import RUN_COLUMNS, id_text, require_columns
-from include.sync_health.policy import StuckSyncPolicy
+from include.sync_health.rule_policies import StuckSyncPolicy
 from include.sync_health.subjects import Subject, unknown_subject
 from include.sync_health.verdicts import Severity, Verdict
 

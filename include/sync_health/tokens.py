@@ -23,7 +23,7 @@ from include.sync_health.credential_rules import (
 )
 from include.sync_health.durations import describe
 from include.sync_health.failures import iso_utc, utc_words
-from include.sync_health.policy import TokenExpiryPolicy, TokenJudgement
+from include.sync_health.rule_policies import TokenExpiryPolicy, TokenJudgement
 from include.sync_health.verdicts import Severity, Verdict
 
 NOTHING_OPEN: Mapping[str, timedelta | None] = MappingProxyType({})

@@ -17,7 +17,7 @@ import pandas as pd
 
 from include.sync_health.durations import describe
 from include.sync_health.observations import Observation
-from include.sync_health.policy import MonitorHealthPolicy
+from include.sync_health.rule_policies import MonitorHealthPolicy
 from include.sync_health.verdicts import Verdict
 
 TITLE = "ServiceTitan Monitor Cannot See"

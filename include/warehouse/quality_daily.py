@@ -23,7 +23,7 @@ from include.sync_health.daily_quality import DAILY_COLUMNS
 from include.sync_health.errors import RequestError
 from include.sync_health.field_quality import FIELD_COLUMNS
 from include.sync_health.frames import require_columns
-from include.sync_health.policy import DataQualityPolicy
+from include.sync_health.rule_policies import DataQualityPolicy
 from include.warehouse.monitoring_session import storage_errors
 from include.warehouse.quality_merge import QUALITY_LOCK, DayWriter
 from include.warehouse.stored_values import aware

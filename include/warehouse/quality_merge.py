@@ -20,8 +20,8 @@ from psycopg import sql
 from include.sync_health.daily_quality import CALC_VERSION, DAILY_COLUMNS, DAILY_KEY
 from include.sync_health.errors import RequestError, StorageError
 from include.sync_health.field_quality import FIELD_COLUMNS
-from include.sync_health.policy import DataQualityPolicy
 from include.sync_health.quality_revisions import JUDGED_NUMBERS, REVISION_COLUMNS, REVISION_KEY, revisions
+from include.sync_health.rule_policies import DataQualityPolicy
 from include.warehouse.binary_rows import BinaryRows
 from include.warehouse.monitoring_session import storage_errors
 from include.warehouse.stored_values import storable_json

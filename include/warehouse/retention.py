@@ -68,6 +68,31 @@ _ALERT_EVENTS = """
     )
 """
 
+_API_CALLS = """
+    DELETE FROM monitoring.api_call_hourly
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM monitoring.api_call_hourly WHERE hour < %(before)s LIMIT %(batch)s))
+"""
+
+_PROBE_RESULTS = """
+    DELETE FROM monitoring.probe_result
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM monitoring.probe_result WHERE at < %(before)s LIMIT %(batch)s))
+"""
+
+_SYNC_HOURS = """
+    DELETE FROM monitoring.sync_hour
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM monitoring.sync_hour WHERE hour < %(before)s LIMIT %(batch)s))
+"""
+
+# The newest is the health that is in force, however old.
+_HEALTH_SNAPSHOTS = """
+    DELETE FROM monitoring.health_snapshot
+    WHERE as_of IN (
+        SELECT as_of FROM monitoring.health_snapshot
+        WHERE as_of < %(before)s AND as_of < (SELECT max(as_of) FROM monitoring.health_snapshot)
+        LIMIT %(batch)s
+    )
+"""
+
 _NEXT_CREDENTIALS = """
     SELECT DISTINCT credential_id FROM monitoring.credential_snapshot
     WHERE credential_id > %s ORDER BY credential_id LIMIT %s
@@ -204,6 +229,36 @@ def thin_token_detail(conn: psycopg.Connection[Any], *, before: datetime) -> int
     Errors are those of `delete_check_runs`.
     """
     return _by_credential(conn, _THIN, before=before)
+
+
+@storage_errors()
+def delete_api_calls(conn: psycopg.Connection[Any], *, before: datetime) -> int:
+    """
+    Delete API calls by hour, and the results of probes, from before an instant; return how many rows.
+
+    What has been counted in all (``api_counter``) stays. Errors are those of `delete_check_runs`.
+    """
+    return _in_batches(conn, _API_CALLS, before=before) + _in_batches(conn, _PROBE_RESULTS, before=before)
+
+
+@storage_errors()
+def delete_sync_hours(conn: psycopg.Connection[Any], *, before: datetime) -> int:
+    """
+    Delete syncs by hour from before an instant; return how many rows.
+
+    What has been counted in all (``sync_counter``) stays. Errors are those of `delete_check_runs`.
+    """
+    return _in_batches(conn, _SYNC_HOURS, before=before)
+
+
+@storage_errors()
+def delete_health_snapshots(conn: psycopg.Connection[Any], *, before: datetime) -> int:
+    """
+    Delete what the health check found before an instant, never its newest; return how many rows.
+
+    Errors are those of `delete_check_runs`.
+    """
+    return _in_batches(conn, _HEALTH_SNAPSHOTS, before=before)
 
 
 def _in_batches(conn: psycopg.Connection[Any], statement: str, *, before: datetime) -> int:

@@ -16,7 +16,8 @@ from include.sync_health.connection_errors import judge_connection_errors
 from include.sync_health.credential_facts import credential_facts
 from include.sync_health.freshness import judge_stale_syncs
 from include.sync_health.platform_outage import judge_platform_outage
-from include.sync_health.policy import (
+from include.sync_health.quality import judge_data_quality
+from include.sync_health.rule_policies import (
     ConnectionErrorPolicy,
     DataQualityPolicy,
     NoSyncsPolicy,
@@ -24,7 +25,6 @@ from include.sync_health.policy import (
     StaleSyncPolicy,
     TokenExpiryPolicy,
 )
-from include.sync_health.quality import judge_data_quality
 from include.sync_health.silence import judge_no_syncs
 from include.sync_health.subjects import subjects_of
 from include.sync_health.tokens import judge_token_expiry

@@ -25,6 +25,7 @@ from include.orchestration.policy_mistakes import PolicyErrors
 from include.orchestration.policy_schema import PolicySection, keys_of, section_at, tree_of
 from include.orchestration.policy_values import CONNECTION_STATUSES
 from include.sync_health import policy as core
+from include.sync_health import rule_policies
 from include.sync_health.credential_facts import KNOWN_STATUSES
 from include.sync_health.errors import PolicyError
 from include.sync_health.verdicts import Severity
@@ -236,15 +237,15 @@ def test_a_memory_older_than_the_code_gets_the_new_keys_from_the_shipped_file(ov
 
     assert loaded.policy.summary_above == 9
     assert loaded.policy.source.timezone == "America/Chicago"
-    assert loaded.policy.rules == core.RulePolicies()
+    assert loaded.policy.rules == rule_policies.RulePolicies()
 
 
 def test_every_rule_of_the_core_has_its_section() -> None:
     """A rule added to the core must be settable in the file, with every field it has."""
-    for rule in core.RulePolicies.__slots__:
+    for rule in rule_policies.RulePolicies.__slots__:
         section = section_at(("rules", rule))
         assert section is not None
-        names = {f.name for f in fields(core.RulePolicies().named(rule))}
+        names = {f.name for f in fields(rule_policies.RulePolicies().named(rule))}
         assert {key if key != "for" else "for_" for key in keys_of(section)} == names
 
 

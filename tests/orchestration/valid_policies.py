@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
 from include.sync_health import policy as core
+from include.sync_health import rule_policies
+from include.sync_health.measuring_policies import (
+    ApiCallsPolicy,
+    HealthPolicy,
+    MetricsPolicy,
+    ServiceLevel,
+    ServiceLevelsPolicy,
+)
 from include.sync_health.verdicts import Severity
 
 T = TypeVar("T")
@@ -16,7 +24,8 @@ SECONDS = st.integers(1, 86_400)
 ADDRESSES = st.from_regex(r"[a-z]{1,8}@[a-z]{1,8}\.example", fullmatch=True)
 CHANNELS = st.from_regex(r"#[a-z0-9_-]{1,20}", fullmatch=True) | st.from_regex(r"[CG][A-Z0-9]{8}", fullmatch=True)
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,8}", fullmatch=True)
-RULES = tuple(core.RulePolicies.__slots__)
+LOG_FILES = st.sampled_from(["/var/log/hub-plus/servicetitan*.log", "s3://bucket/logs/*.gz", "/var/log/it's a log.log"])
+RULES = tuple(rule_policies.RulePolicies.__slots__)
 
 
 @st.composite
@@ -28,7 +37,7 @@ def policies(draw: st.DrawFn) -> core.Policy:
 
     def common() -> dict[str, object]:
         return {
-            "mode": draw(st.sampled_from(core.RuleMode)),
+            "mode": draw(st.sampled_from(rule_policies.RuleMode)),
             "severity": draw(st.sampled_from(Severity)),
             "for_": span(),
             "keep_firing_for": span(),
@@ -83,21 +92,23 @@ def policies(draw: st.DrawFn) -> core.Policy:
             statement_timeout=span(1, 3600),
         ),
         late_data_days=draw(st.integers(0, 31)),
-        live_horizon={name: span(1) for name in ("sync_failures", "credential_health", "data_quality")},
+        live_horizon={name: span(1) for name in core.Policy().live_horizon},
         severity_caps=draw(st.dictionaries(st.sampled_from(["production", "integration"]), st.sampled_from(Severity))),
-        rules=core.RulePolicies(
-            sync_failures=core.SyncFailuresPolicy(
+        rules=rule_policies.RulePolicies(
+            sync_failures=rule_policies.SyncFailuresPolicy(
                 **common(), threshold=threshold, window=window, evidence_window=max(window, span(1))
             ),
-            consecutive_failures=core.ConsecutiveFailuresPolicy(
+            consecutive_failures=rule_policies.ConsecutiveFailuresPolicy(
                 **common(),
                 threshold=threshold,
                 window=window,
                 high_from=or_never(threshold + 1),
                 count_cancelled=draw(st.booleans()),
             ),
-            stuck_sync=core.StuckSyncPolicy(**common(), open_for=open_for, high_after=or_never(open_for + span(1))),
-            platform_outage=core.PlatformOutagePolicy(
+            stuck_sync=rule_policies.StuckSyncPolicy(
+                **common(), open_for=open_for, high_after=or_never(open_for + span(1))
+            ),
+            platform_outage=rule_policies.PlatformOutagePolicy(
                 **common(),
                 window=window,
                 breach_share=outage_breach,
@@ -105,33 +116,35 @@ def policies(draw: st.DrawFn) -> core.Policy:
                 min_credentials=draw(st.integers(1, 100)),
                 environments=environments(),
             ),
-            no_syncs=core.NoSyncsPolicy(
+            no_syncs=rule_policies.NoSyncsPolicy(
                 **common(),
                 silent_for=span(900, 86_400),
                 busy_hours=draw(st.integers(1, 24)),
                 environments=environments(),
             ),
-            token_expiry=core.TokenExpiryPolicy(
+            token_expiry=rule_policies.TokenExpiryPolicy(
                 **common(),
-                judge_by=draw(st.sampled_from(core.TokenJudgement)),
+                judge_by=draw(st.sampled_from(rule_policies.TokenJudgement)),
                 within=within,
                 high_within=or_never(within - timedelta(seconds=1)),
                 long_lived_from=span(1),
                 short_lived_expired_for=span(),
             ),
-            connection_error=core.ConnectionErrorPolicy(**common(), status_alone=draw(st.booleans())),
-            stale_sync=core.StaleSyncPolicy(**common(), stale_after=open_for, high_after=or_never(open_for + span(1))),
-            data_quality=core.DataQualityPolicy(
+            connection_error=rule_policies.ConnectionErrorPolicy(**common(), status_alone=draw(st.booleans())),
+            stale_sync=rule_policies.StaleSyncPolicy(
+                **common(), stale_after=open_for, high_after=or_never(open_for + span(1))
+            ),
+            data_quality=rule_policies.DataQualityPolicy(
                 **common(),
                 window=window,
                 breach_share=quality_breach,
                 clear_share=quality_clear,
                 high_share=or_never(quality_breach),
                 min_records=draw(st.integers(0, 1_000_000)),
-                identity=draw(st.sampled_from(core.QualityIdentity)),
+                identity=draw(st.sampled_from(rule_policies.QualityIdentity)),
                 active_only=draw(st.booleans()),
             ),
-            quality_drop=core.QualityDropPolicy(
+            quality_drop=rule_policies.QualityDropPolicy(
                 **common(),
                 weeks=weeks,
                 min_days=draw(st.integers(1, weeks)),
@@ -141,7 +154,7 @@ def policies(draw: st.DrawFn) -> core.Policy:
                 clear_share=outage_clear,
                 high_drop=or_never(quality_breach),
             ),
-            empty_syncs=core.EmptySyncsPolicy(
+            empty_syncs=rule_policies.EmptySyncsPolicy(
                 **common(),
                 window=window,
                 min_syncs=draw(st.integers(1, 10_000)),
@@ -149,7 +162,7 @@ def policies(draw: st.DrawFn) -> core.Policy:
                 min_days=draw(st.integers(1, weeks)),
                 usual_share=outage_breach,
             ),
-            monitor_health=core.MonitorHealthPolicy(**common()),
+            monitor_health=rule_policies.MonitorHealthPolicy(**common()),
         ),
         receivers=receivers,
         routes=tuple(routes),
@@ -166,6 +179,9 @@ def policies(draw: st.DrawFn) -> core.Policy:
             alert_events=timedelta(days=draw(st.integers(60, 3_650))),
             credential_snapshots=timedelta(days=draw(st.integers(90, 3_650))),
             token_detail=timedelta(days=draw(st.integers(2, 90))),
+            api_calls=timedelta(days=draw(st.integers(60, 3_650))),
+            sync_hours=timedelta(days=draw(st.integers(30, 3_650))),
+            health_snapshots=timedelta(days=draw(st.integers(1, 3_650))),
         ),
         backfill=core.BackfillPolicy(
             connection=draw(st.sampled_from([None, "hub_plus_replica"])),
@@ -175,4 +191,46 @@ def policies(draw: st.DrawFn) -> core.Policy:
         ),
         summary_above=draw(st.integers(1, 10_000)),
         monitoring_level=draw(st.sampled_from(core.MonitoringLevel)),
+        **measuring(draw),
     )
+
+
+def measuring(draw: st.DrawFn) -> dict[str, Any]:
+    """Return what is measured beside the rules."""
+    failed = draw(st.floats(0, 99).map(lambda share: round(share, 1)))
+    objective = st.floats(50, 99.9).map(lambda share: ServiceLevel(objective=round(share, 2)))
+
+    def span(low: int, high: int) -> timedelta:
+        return timedelta(seconds=draw(st.integers(low, high)))
+
+    return {
+        "metrics": MetricsPolicy(
+            series_cap=draw(st.integers(1_000, 5_000_000)),
+            late_syncs=span(3_600, 600_000),
+            timings_cap=draw(st.integers(0, 1_000_000)),
+            cache=span(0, 600),
+        ),
+        "api_calls": ApiCallsPolicy(
+            table=draw(st.booleans()),
+            logs=tuple(draw(st.lists(LOG_FILES, unique=True, max_size=3))),
+            logs_connection=draw(st.sampled_from([None, "aws_logs"])),
+            late_calls=span(3_600, 600_000),
+        ),
+        "health": HealthPolicy(
+            failed_share=failed,
+            unhealthy_share=draw(st.sampled_from([failed, 99.5])),
+            min_syncs=draw(st.integers(1, 10_000)),
+            probe_sample=draw(st.integers(0, 100)),
+            probe_timeout=span(1, 120),
+            disk_free_share=draw(st.sampled_from([0.5, 10.0, 100.0])),
+            memory_free_share=draw(st.sampled_from([0.5, 10.0, 100.0])),
+            max_lag=span(1, 600_000),
+        ),
+        "service_levels": ServiceLevelsPolicy(
+            days=draw(st.integers(7, 90)),
+            sync_completion=draw(objective),
+            quality=draw(objective),
+            api_latency=draw(objective),
+            api_latency_within=span(1, 120),
+        ),
+    }

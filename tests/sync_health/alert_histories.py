@@ -13,14 +13,8 @@ from include.sync_health.alerts import Alert, AlertEvent, Delivery
 from include.sync_health.lifecycle import step
 from include.sync_health.notifications import decide, owes_a_close
 from include.sync_health.observations import Observation
-from include.sync_health.policy import (
-    Policy,
-    Receiver,
-    Route,
-    RouteMatch,
-    RulePolicies,
-    SyncFailuresPolicy,
-)
+from include.sync_health.policy import Policy, Receiver, Route, RouteMatch
+from include.sync_health.rule_policies import RulePolicies, SyncFailuresPolicy
 from include.sync_health.verdicts import ErrorClass, Severity, Verdict
 
 T0 = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)

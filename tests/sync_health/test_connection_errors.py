@@ -14,7 +14,7 @@ from include.sync_health.connection_errors import judge_connection_errors
 from include.sync_health.errors import FrameError
 from include.sync_health.failures import CREDENTIAL_REMOVED
 from include.sync_health.observations import Observation
-from include.sync_health.policy import ConnectionErrorPolicy
+from include.sync_health.rule_policies import ConnectionErrorPolicy
 from tests.sync_health.credential_frames import facts_frame
 from tests.sync_health.frames_of import AS_OF, SECOND
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from include.sync_health.empty_syncs import judge_empty_syncs
 from include.sync_health.errors import FrameError
 from include.sync_health.observations import Observation
-from include.sync_health.policy import EmptySyncsPolicy
+from include.sync_health.rule_policies import EmptySyncsPolicy
 from include.sync_health.stored_days import days_touched
 from tests.sync_health import oracle_trends
 from tests.sync_health.frames_of import AS_OF, SECOND, runs_frame, runs_with_counts, subject

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from include.sync_health.errors import FrameError
 from include.sync_health.failures import judge_consecutive_failures, judge_sync_failures
-from include.sync_health.policy import ConsecutiveFailuresPolicy, SyncFailuresPolicy
+from include.sync_health.rule_policies import ConsecutiveFailuresPolicy, SyncFailuresPolicy
 from tests.sync_health import oracle
 from tests.sync_health.frames_of import AS_OF, SECOND, runs_frame, subject, sync_rows
 from tests.sync_health.oracle import Row

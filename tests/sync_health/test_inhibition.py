@@ -15,15 +15,8 @@ from include.sync_health.inhibition import DECIDED_IN_ORDER, HIDES_FOR, SHARED, 
 from include.sync_health.lifecycle import step
 from include.sync_health.notifications import decide
 from include.sync_health.observations import Observation
-from include.sync_health.policy import (
-    Policy,
-    Receiver,
-    Route,
-    RouteMatch,
-    RuleMode,
-    RulePolicies,
-    RulePolicy,
-)
+from include.sync_health.policy import Policy, Receiver, Route, RouteMatch
+from include.sync_health.rule_policies import RuleMode, RulePolicies, RulePolicy
 from include.sync_health.verdicts import ErrorClass, Severity, Verdict
 from tests.sync_health.alert_histories import IDENTITIES, MAIL, POLICY, SLACK, T0, TICK, World
 from tests.sync_health.alert_histories import rule_saw as saw

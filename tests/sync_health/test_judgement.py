@@ -12,7 +12,8 @@ from include.sync_health.checks import DATA_QUALITY, EVERYTHING, SYNC_FAILURES
 from include.sync_health.credential_facts import credential_facts
 from include.sync_health.judgement import TickInput, judge_nothing, judge_tick
 from include.sync_health.observations import Observation
-from include.sync_health.policy import ConsecutiveFailuresPolicy, Policy, RuleMode, RulePolicies, SyncFailuresPolicy
+from include.sync_health.policy import Policy
+from include.sync_health.rule_policies import ConsecutiveFailuresPolicy, RuleMode, RulePolicies, SyncFailuresPolicy
 from include.sync_health.verdicts import Severity, Verdict
 from include.sync_health.visibility import Blindness, EarlierSight, clock_blindness
 from tests.sync_health.alert_histories import World, saw, with_timers

@@ -14,7 +14,7 @@ from include.sync_health.advice import BY_ERROR_CLASS, BY_RULE, advice_for, advi
 from include.sync_health.alerts import AlertState, CloseReason, NotifyReason
 from include.sync_health.messages import LATE_AFTER, Links, Message, Status, message_for
 from include.sync_health.platform_outage import SHARED_CLASSES
-from include.sync_health.policy import RulePolicies
+from include.sync_health.rule_policies import RulePolicies
 from include.sync_health.summaries import MOST_MEMBERS, MOST_MEMBERS_OF_A_RULE
 from include.sync_health.verdicts import ErrorClass
 from tests.sync_health.hostile_texts import SECRETS, untrusted

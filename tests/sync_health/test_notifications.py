@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from include.sync_health.alerts import Alert, AlertState, EventKind, NotifyReason, SilentReason
 from include.sync_health.notifications import NOWHERE, decide
 from include.sync_health.observations import Observation
-from include.sync_health.policy import Policy, RuleMode, RulePolicies, SyncFailuresPolicy
+from include.sync_health.policy import Policy
+from include.sync_health.rule_policies import RuleMode, RulePolicies, SyncFailuresPolicy
 from include.sync_health.verdicts import Severity, Verdict
 from tests.sync_health.alert_histories import MAIL, POLICY, SLACK, T0, TICK, World, histories, saw, with_timers
 

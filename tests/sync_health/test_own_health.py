@@ -11,7 +11,8 @@ from include.sync_health.alerts import Alert
 from include.sync_health.checks import CREDENTIAL_HEALTH, DATA_QUALITY, SYNC_FAILURES, Check
 from include.sync_health.lifecycle import step
 from include.sync_health.own_health import judge_health, judge_surroundings
-from include.sync_health.policy import MonitorHealthPolicy, Policy, RuleMode
+from include.sync_health.policy import Policy
+from include.sync_health.rule_policies import MonitorHealthPolicy, RuleMode
 from include.sync_health.verdicts import Verdict
 from include.sync_health.visibility import Blindness
 

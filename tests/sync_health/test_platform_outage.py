@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from include.sync_health.errors import FrameError
 from include.sync_health.platform_outage import SHARED_CLASSES, judge_platform_outage
-from include.sync_health.policy import PlatformOutagePolicy
+from include.sync_health.rule_policies import PlatformOutagePolicy
 from tests.sync_health.frames_of import AS_OF, SECOND, runs_frame, subject, sync_rows
 from tests.sync_health.oracle import Row
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from include.sync_health.errors import FrameError
 from include.sync_health.observations import Observation
-from include.sync_health.policy import DataQualityPolicy, QualityIdentity
 from include.sync_health.quality import judge_data_quality
+from include.sync_health.rule_policies import DataQualityPolicy, QualityIdentity
 from include.sync_health.verdicts import Verdict
 from tests.sync_health import oracle_quality
 from tests.sync_health.frames_of import AS_OF, SECOND, runs_frame, runs_with_counts, subject

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from include.sync_health.errors import FrameError
 from include.sync_health.observations import Observation
-from include.sync_health.policy import QualityDropPolicy
 from include.sync_health.quality_drop import judge_quality_drop
+from include.sync_health.rule_policies import QualityDropPolicy
 from include.sync_health.stored_days import DayRead, StoredDays, judged_day
 from include.sync_health.verdicts import Severity
 from tests.sync_health import oracle_trends

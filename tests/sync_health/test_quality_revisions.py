@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.sync_health.errors import FrameError
-from include.sync_health.policy import DataQualityPolicy
 from include.sync_health.quality_revisions import JUDGED_COLUMNS, REVISION_COLUMNS, day_verdicts, revisions
+from include.sync_health.rule_policies import DataQualityPolicy
 
 DAY = date(2026, 3, 1)
 POLICY = DataQualityPolicy()  # more than 20 % is poor, less than 10 % is good, more than 10 records

@@ -16,7 +16,9 @@ from include.sync_health.failures import judge_consecutive_failures, judge_sync_
 from include.sync_health.freshness import judge_stale_syncs
 from include.sync_health.observations import Observation
 from include.sync_health.platform_outage import judge_platform_outage
-from include.sync_health.policy import (
+from include.sync_health.quality import judge_data_quality
+from include.sync_health.quality_drop import judge_quality_drop
+from include.sync_health.rule_policies import (
     ConnectionErrorPolicy,
     ConsecutiveFailuresPolicy,
     DataQualityPolicy,
@@ -29,8 +31,6 @@ from include.sync_health.policy import (
     SyncFailuresPolicy,
     TokenExpiryPolicy,
 )
-from include.sync_health.quality import judge_data_quality
-from include.sync_health.quality_drop import judge_quality_drop
 from include.sync_health.silence import judge_no_syncs
 from include.sync_health.stuck_syncs import judge_stuck_syncs
 from include.sync_health.tokens import judge_token_expiry

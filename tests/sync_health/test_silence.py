@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.sync_health.errors import FrameError
-from include.sync_health.policy import NoSyncsPolicy
+from include.sync_health.rule_policies import NoSyncsPolicy
 from include.sync_health.silence import judge_no_syncs
 from tests.sync_health.frames_of import AS_OF, SECOND, runs_frame, subject, sync_rows
 from tests.sync_health.oracle import Row

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 
-from include.sync_health.policy import StuckSyncPolicy
+from include.sync_health.rule_policies import StuckSyncPolicy
 from include.sync_health.stuck_syncs import judge_stuck_syncs
 from tests.sync_health import oracle
 from tests.sync_health.frames_of import AS_OF, SECOND, runs_frame, subject, sync_rows

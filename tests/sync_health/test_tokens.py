@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from include.sync_health.errors import FrameError
 from include.sync_health.failures import CREDENTIAL_REMOVED
 from include.sync_health.observations import Observation
-from include.sync_health.policy import TokenExpiryPolicy, TokenJudgement
+from include.sync_health.rule_policies import TokenExpiryPolicy, TokenJudgement
 from include.sync_health.tokens import judge_token_expiry
 from include.sync_health.verdicts import Severity
 from tests.sync_health.credential_frames import facts_frame

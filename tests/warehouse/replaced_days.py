@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from include.sync_health.daily_quality import DAILY_COLUMNS
 from include.sync_health.field_quality import FIELD_COLUMNS
-from include.sync_health.policy import DataQualityPolicy
+from include.sync_health.rule_policies import DataQualityPolicy
 from include.warehouse.quality_daily import Replaced, replace_days
 from tests.warehouse.monitoring_records import MINUTE, NOW
 

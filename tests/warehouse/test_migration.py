@@ -26,6 +26,17 @@ from include.warehouse.monitoring_session import MIGRATION_LOCK, SCHEMA, connect
 from tests.warehouse.monitoring_records import NOW
 
 TABLES = {
+    "counted_sync",
+    "sync_counter",
+    "sync_hour",
+    "quality_gauge",
+    "metric_emission",
+    "api_call_hourly",
+    "api_counter",
+    "log_position",
+    "api_source",
+    "probe_result",
+    "health_snapshot",
     "alert",
     "alert_event",
     "check_run",

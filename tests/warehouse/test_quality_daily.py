@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from include.sync_health.errors import FrameError, RequestError, StorageError
-from include.sync_health.policy import DataQualityPolicy
+from include.sync_health.rule_policies import DataQualityPolicy
 from include.warehouse.monitoring_session import connect
 from include.warehouse.quality_daily import QUALITY_LOCK, replace_days, unfinished_days
 from tests.warehouse.monitoring_records import MINUTE, NOW

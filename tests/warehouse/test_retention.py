@@ -181,3 +181,32 @@ def test_a_naive_time_is_refused(conn: psycopg.Connection[Any], delete: Callable
     """It would be read in the session's zone."""
     with pytest.raises(ValueError, match="naive"):
         delete(conn, before=CUTOFF.replace(tzinfo=None))
+
+
+def test_hours_and_health_are_deleted_up_to_the_cutoff_and_the_newest_health_stays(
+    conn: psycopg.Connection[Any],
+) -> None:
+    """What lies at the cutoff itself is kept; a second time there is nothing left to do."""
+    at = [CUTOFF - timedelta(days=2), CUTOFF - timedelta(hours=1), CUTOFF]
+    for when in at:
+        conn.execute(
+            "INSERT INTO monitoring.sync_hour VALUES (%s, 'production', 'invoices', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, '{}', %s)",
+            (when, when),
+        )
+        conn.execute(
+            "INSERT INTO monitoring.api_call_hourly (hour, source, credential_id, environment, company_id, endpoint,"
+            " status_code, requests, errors, updated_at) VALUES (%s, 'log', '1', 'production', '1', '/x', 200, 1, 0, %s)",
+            (when, when),
+        )
+        conn.execute(
+            "INSERT INTO monitoring.probe_result (credential_id, at, environment, status) VALUES ('1', %s, 'production', 'success')",
+            (when,),
+        )
+    for when in at[:2]:
+        conn.execute("INSERT INTO monitoring.health_snapshot VALUES (%s, 'healthy', '{}', 900, %s)", (when, when))
+
+    deletions = (retention.delete_sync_hours, retention.delete_api_calls, retention.delete_health_snapshots)
+    assert [delete(conn, before=CUTOFF) for delete in deletions] == [2, 4, 1]
+    assert [delete(conn, before=CUTOFF) for delete in deletions] == [0, 0, 0]
+    assert (count(conn, "sync_hour"), count(conn, "api_call_hourly"), count(conn, "probe_result")) == (1, 1, 1)
+    assert conn.execute("SELECT as_of FROM monitoring.health_snapshot").fetchall() == [(at[1],)]
