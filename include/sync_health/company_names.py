@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class CompanyNames:
 
     ``place`` has each credential's number by its id as text. The arrays are by that number and then by ``rank``: 0 for a
     credential's first row, which holds since ever, else the place of its instant among the ``moments``, counted from 1.
+    Their last row is that of every credential that nobody knows.
     """
 
     place: Mapping[str, int]
@@ -65,12 +67,16 @@ class CompanyNames:
         order = np.lexsort((rank, number))
         number, rank = number[order].astype(np.int64), rank[order].astype(np.int64)
         is_first = np.append(True, number[1:] != number[:-1])[: len(number)]
+        nobody = np.array([None], dtype=object)
+        values = {column: np.concatenate([known[column].to_numpy(object)[order], nobody]) for column in NAMED}
+        environment = values["environment"]
+        environment[pd.isna(environment)] = UNKNOWN_ENVIRONMENT
         return cls(
             place={str(each): position for position, each in enumerate(ids)},
             moments=moments,
-            number=number,
-            rank=np.where(is_first, 0, rank),
-            values={column: known[column].to_numpy(object)[order] for column in NAMED},
+            number=np.append(number, len(ids)),
+            rank=np.append(np.where(is_first, 0, rank), 0),
+            values=values,
         )
 
     def on(
@@ -89,19 +95,13 @@ class CompanyNames:
         Returns:
             An object array for each of `NAMED`: str or None, ``unknown`` for an environment that nobody knows.
         """
-        places = np.array([self.place.get(each, -1) for each in credential_ids], dtype=np.int64)
-        wanted, width = places[credential], len(self.moments) + 2
-        is_known = wanted >= 0
-        # The last row of the credential whose rank is none of a later instant.
-        keys = wanted[is_known] * width + np.searchsorted(self.moments, until[is_known], side="left")
+        unknown = len(self.place)
+        places = np.fromiter(map(self.place.get, credential_ids, repeat(unknown)), np.int64, len(credential_ids))
+        width = len(self.moments) + 2
+        # The last row of the credential whose rank is none of a later instant; of an unknown one, the row behind the last.
+        keys = places[credential] * width + np.searchsorted(self.moments, until, side="left")
         found = np.searchsorted(self.number * width + self.rank, keys, side="right") - 1
-        answer = {}
-        for column in NAMED:
-            answer[column] = np.full(len(credential), None, dtype=object)
-            answer[column][is_known] = self.values[column][found]
-        environment = answer["environment"]
-        environment[pd.isna(environment)] = UNKNOWN_ENVIRONMENT
-        return answer
+        return {column: self.values[column].take(found) for column in NAMED}
 
 
 def _as_it_is(credentials: pd.DataFrame) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from include.sync_health.field_quality import (
     SyncDetails,
     aggregate_fields,
     details_of,
+    may_tell,
 )
 from include.sync_health.frames import (
     COUNT_COLUMNS,
@@ -190,7 +191,8 @@ def aggregate_days(
         details,
     )
     return DayAggregates(
-        daily=pd.DataFrame({name: _column(columns[name]) for name in DAILY_COLUMNS}),
+        # Nobody else has these arrays: they need not be copied into blocks.
+        daily=pd.DataFrame({name: _column(columns[name]) for name in DAILY_COLUMNS}, copy=False),
         fields=fields[list(FIELD_COLUMNS)],
         problems=_problems(details, huge_counts=int(classified["has_huge"].sum())),
     )
@@ -353,6 +355,7 @@ def _with_details(rows: pd.DataFrame, *, is_counted: Flags) -> tuple[Places, Syn
     details = rows["details"].to_numpy(object) if "details" in rows else np.full(len(rows), None, dtype=object)
     messages = rows["error_message"].to_numpy(object)
     places = np.flatnonzero(is_counted & (pd.notna(details) | pd.notna(messages)))
+    places = places[may_tell(details[places], messages[places])]
     data_type = rows["data_type"].cat.set_categories(DATA_TYPES).cat.codes.to_numpy(np.int64)
     told = pd.DataFrame(
         {

@@ -36,7 +36,7 @@ class DayGroups:
 
     @classmethod
     def of(cls, rows: pd.DataFrame, *, day: Places) -> DayGroups:
-        codes, ids = pd.factorize(rows["credential_id"])
+        codes, ids = _different(rows["credential_id"].to_numpy())
         texts = id_text(pd.Series(ids)).to_numpy(object)
         by_text = np.argsort(texts, kind="stable")
         rank = np.empty(len(texts), dtype=np.int64)
@@ -56,6 +56,16 @@ class DayGroups:
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of each group: exact while whole numbers stay below 2**53."""
         return np.bincount(self.of_row, weights=values, minlength=self.count).astype(np.float64)
+
+
+def _different(ids: NDArray[Any]) -> tuple[Places, NDArray[Any]]:
+    """Return of each id the place of its own among the different ones, and those."""
+    if ids.dtype.kind != "i" or not len(ids):
+        codes, different = pd.factorize(ids)
+        return codes.astype(np.int64), different
+    lowest = ids.min()
+    found, codes = _numbered(ids - lowest)
+    return codes, found + lowest
 
 
 def _numbered(keys: Places) -> tuple[Places, Places]:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.detail_entries import commonest
-from include.sync_health.error_details import Told, read_documents
+from include.sync_health.error_details import Told, read_documents, says_nothing
 from include.sync_health.field_counts import COUNT_LIMIT, FieldCounts
 from include.sync_health.field_names import OTHER
 from include.sync_health.frames import id_text, require_columns
@@ -165,11 +166,26 @@ def _sample(reasons: Mapping[str, int]) -> str | None:
     return commonest(shown) or None
 
 
+def may_tell(details: NDArray[np.object_], messages: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """
+    Return False, at little cost, for most syncs that tell nothing of their fields; never for one that does.
+
+    Args:
+        details, messages: of each sync, str or None; see `details_of`.
+    """
+    told = pd.notna(details)
+    told[told] = [not says_nothing(text) for text in details[told]]
+    codes, texts = pd.factorize(messages)
+    # A missing text has code -1, and so the last flag of the list.
+    flags: NDArray[np.bool_] = told | np.array([*map(may_name_a_field, texts), False], dtype=bool)[codes]
+    return flags
+
+
 def details_of(runs: pd.DataFrame) -> SyncDetails:
     """
     Return what syncs tell of their fields.
 
-    Only rows with a text that may tell something are looked at, and equal ones once.
+    Rows with a text that may tell something (`may_tell`) are looked at, and equal ones once; the others may be left out.
 
     Args:
         runs: with any index.
@@ -182,6 +198,8 @@ def details_of(runs: pd.DataFrame) -> SyncDetails:
         FrameError: a column is missing.
     """
     require_columns(runs, ("data_type", "error_message", "details", "records_processed"), name="runs")
+    if not len(runs):
+        return _nothing_told()
     detail_codes, detail_texts = pd.factorize(runs["details"].to_numpy(object))
     message_codes, messages = pd.factorize(runs["error_message"].to_numpy(object))
     type_codes, data_types = pd.factorize(runs["data_type"].astype(str).to_numpy(object))
@@ -199,6 +217,13 @@ def details_of(runs: pd.DataFrame) -> SyncDetails:
         for place in places[first]
     ]
     return _spread(read, of_place.ravel().astype(np.int64), places, runs)
+
+
+@cache
+def _nothing_told() -> SyncDetails:
+    # Most reads have nothing to tell: an empty frame need not be made each time.
+    none = np.empty(0, dtype=np.int64)
+    return _spread([], none, none, pd.DataFrame({"records_processed": [], "data_type": []}))
 
 
 def _spread(read: list[SyncDetail], of_place: Numbers, places: Numbers, runs: pd.DataFrame) -> SyncDetails:
@@ -283,6 +308,18 @@ def aggregate_fields(runs: pd.DataFrame, details: SyncDetails) -> pd.DataFrame:
         FrameError: a column is missing.
     """
     require_columns(runs, ("day", "credential_id", "data_type", "records_processed"), name="runs")
+    if not len(details.failures):
+        return _no_fields().copy()
+    return _fields_of(runs, details)
+
+
+@cache
+def _no_fields() -> pd.DataFrame:
+    keys = pd.DataFrame({name: [] for name in ("day", "credential_id", "data_type", "records_processed")}, dtype=object)
+    return _fields_of(keys, _nothing_told())
+
+
+def _fields_of(runs: pd.DataFrame, details: SyncDetails) -> pd.DataFrame:
     day, days = _ranked(runs["day"].to_numpy(object))
     credential, credentials = _ranked(runs["credential_id"].to_numpy())
     data_type, data_types = _ranked(runs["data_type"].to_numpy(object))

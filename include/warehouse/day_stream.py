@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.policy import SourcePolicy
-from include.warehouse.run_rows import RawRows, RunRows, Times, moment
+from include.warehouse.run_rows import RawRows, RunRows, moment
 from include.warehouse.run_search import END_OF_TIME, Reading, RunSearch
 from include.warehouse.source_schema import SourceShape
 
@@ -244,7 +244,9 @@ class DayStream:
         search = self._search
         start, end = bounds[days[0]][0], bounds[days[-1]][1]
         low, high = search.range_of(
-            reading, oldest=start - slack - self._policy.id_slack, newest=end + self._policy.id_slack
+            reading,
+            oldest=start - slack - self._policy.id_slack if next_low is None else None,
+            newest=end + self._policy.id_slack,
         )
         # An index on the end finds the days themselves, and after the last chunk nothing comes: nothing is carried.
         until = end if self._is_by_end or is_last else END_OF_TIME
@@ -262,36 +264,53 @@ class DayStream:
         days, reading = fetched.days, fetched.reading
         start, end = moment(bounds[days[0]][0]), moment(bounds[days[-1]][1])
         fresh = fetched.rows.decoded()
-        rows = fresh if carried.rows is None else carried.rows.joined(fresh)
-        belongs = rows.belongs_at()
+        before = fresh.only(np.zeros(0, dtype=np.int64)) if carried.rows is None else carried.rows
+        if self._shape.search != "id":
+            # Ranges of times meet, and a row may have moved from one to the other; those of keys cannot share a row.
+            fresh = fresh.only(~np.isin(fresh.ids, before.ids))
         read_at = min(fetched.began, carried.read_at or fetched.began)
-        _carry_on(carried, rows, belongs >= end, of_before=len(rows) - len(fresh), began=fetched.began)
-        day_starts = np.array([moment(bounds[day][0]) for day in days])
-        own_start: Times = day_starts[np.maximum(np.searchsorted(day_starts, belongs, side="right") - 1, 0)]
-        is_ours = (belongs >= start) & (belongs < end) & ~(rows.started < own_start - np.timedelta64(slack))
-        ours, belongs, own_start = rows.only(is_ours), belongs[is_ours], own_start[is_ours]
-        id_slack = np.timedelta64(self._policy.id_slack)
+        parts = [(rows, rows.belongs_at()) for rows in (before, fresh)]
+        later = [(rows, belongs >= end) for rows, belongs in parts]
+        if not later[0][1].any():
+            carried.read_at = fetched.began
+        carried.rows = RunRows.merged(later)
+        rows = RunRows.merged([(rows, (belongs >= start) & (belongs < end)) for rows, belongs in parts])
+        ours, late_places, missed = self._narrowed(rows, [moment(bounds[day][0]) for day in days], slack=slack)
         return DaysRead(
             days=days,
             runs=ours.frame(in_order=False),
             read_at=read_at,
-            rows_read=len(fresh),
+            rows_read=len(fetched.rows),
             credential_ids=fetched.credential_ids,
-            late_sync_ids=tuple(str(each) for each in ours.ids[belongs - ours.started > id_slack].tolist()),
-            missed_by_narrow=int((ours.started < own_start - id_slack).sum()),
+            late_sync_ids=tuple(str(each) for each in ours.ids[late_places].tolist()),
+            missed_by_narrow=missed,
             anomalies=ours.anomalies(now=reading.now),
             notes=(*self._shape.notes, *reading.notes),
             round_trips=reading.round_trips,
         )
 
-
-def _carry_on(
-    carried: _Carried, rows: RunRows, is_later: NDArray[np.bool_], *, of_before: int, began: datetime
-) -> None:
-    """Keep the rows of later days; the first ``of_before`` of ``rows`` were carried to here already."""
-    if not is_later[:of_before].any():
-        carried.read_at = began
-    carried.rows = rows.only(is_later)
+    def _narrowed(
+        self, rows: RunRows, day_starts: Sequence[np.datetime64], *, slack: timedelta
+    ) -> tuple[RunRows, NDArray[np.int64], int]:
+        """
+        Return those of some days' rows that did not start longer than ``slack`` before their own day, the places of those
+        that took longer than ``source.id_slack``, and how many a read with that slack would have missed.
+        """
+        wide, narrow = np.timedelta64(slack), np.timedelta64(self._policy.id_slack)
+        belongs = rows.belongs_at()
+        took = belongs - rows.started
+        # Nothing is later than its day began: what took less than both started late enough, and few took more.
+        long = np.flatnonzero(~(took <= min(wide, narrow)))
+        own_start = np.array(day_starts)[np.searchsorted(np.array(day_starts), belongs[long], side="right") - 1]
+        started = rows.started[long]
+        is_old = started < own_start - wide
+        kept, missed = long[~is_old], int((started[~is_old] < own_start[~is_old] - narrow).sum())
+        late = kept[took[kept] > narrow]
+        if not is_old.any():
+            return rows, late, missed
+        is_ours = np.ones(len(rows), dtype=bool)
+        is_ours[long[is_old]] = False
+        return rows.only(is_ours), late - np.searchsorted(long[is_old], late), missed
 
 
 def _ahead(fetches: Iterator[_Fetched], *, give_up: Callable[[], None]) -> Generator[_Fetched]:

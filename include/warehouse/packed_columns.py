@@ -6,11 +6,14 @@ width) behind the one before it. One row comes back, with a buffer per column an
 ``array_agg``, whose array is gathered first and sent value by value with a length each, the server takes two thirds of the
 time and sends half of the bytes; against COPY, which sends a message per row, the client has nothing to do for a row.
 
+Two columns of int4 beside each other share one buffer (`packed_groups`), which takes the server less time than two.
+
 NULL is skipped, so every value must be none: a column that is shorter than the others is refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +21,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from include.sync_health.errors import SourceError
-from include.warehouse.binary_arrays import counts_of, times_of
+from include.warehouse.binary_arrays import times_of
 
 Kind = Literal["int2", "int4", "int8", "timestamp", "timestamptz", "uuid"]
 """PostgreSQL's name of the type of a column's values."""
@@ -46,6 +49,54 @@ _ELEMENTS: dict[Kind, str] = {
 def packed(value: sql.Composable, kind: Kind) -> sql.Composed:
     """Return SQL for a column of values that are never NULL and of the type ``kind``, as one ``bytea``."""
     return sql.SQL("string_agg({}, NULL)").format(sql.SQL(_SEND[kind]).format(value))
+
+
+def packed_groups(values: Sequence[sql.Composable], kinds: Sequence[Kind]) -> list[sql.Composed]:
+    """Return SQL for columns of values, as `packed` does, in fewer buffers: see `unpacked_groups`."""
+    return [
+        packed(_side_by_side(*values[begin:end]), "int8") if end - begin == 2 else packed(values[begin], kinds[begin])
+        for begin, end in _groups(kinds)
+    ]
+
+
+def number_of_groups(kinds: Sequence[Kind]) -> int:
+    """Return how many buffers `packed_groups` makes of columns of these kinds."""
+    return sum(1 for _ in _groups(kinds))
+
+
+def unpacked_groups(
+    buffers: Sequence[bytes | None], kinds: Sequence[Kind], *, names: Sequence[str], rows: int | None = None
+) -> list[NDArray[Any]]:
+    """
+    Return the values of each column of `packed_groups`.
+
+    Raises:
+        SourceError: as `unpacked` does.
+    """
+    columns: list[NDArray[Any]] = []
+    for buffer, (begin, end) in zip(buffers, _groups(kinds), strict=True):
+        if end - begin == 1:
+            columns.append(unpacked(buffer, kinds[begin], name=names[begin], rows=rows))
+        else:
+            both = unpacked(
+                buffer, "int4", name=" and ".join(names[begin:end]), rows=None if rows is None else 2 * rows
+            )
+            columns += [both[0::2], both[1::2]]
+    return columns
+
+
+def _groups(kinds: Sequence[Kind]) -> Iterator[tuple[int, int]]:
+    """Yield from where to where each buffer's columns go: two int4 together, all others alone."""
+    begin = 0
+    while begin < len(kinds):
+        end = begin + 2 if tuple(kinds[begin : begin + 2]) == ("int4", "int4") else begin + 1
+        yield begin, end
+        begin = end
+
+
+def _side_by_side(high: sql.Composable, low: sql.Composable) -> sql.Composed:
+    # As bytes, an int8 is its upper half and then its lower one.
+    return sql.SQL("((({})::int8 << 32) | (({})::int8 & 4294967295))").format(high, low)
 
 
 def unpacked(buffer: bytes | None, kind: Kind, *, name: str, rows: int | None = None) -> NDArray[Any]:
@@ -80,13 +131,3 @@ def unpacked_times(buffer: bytes | None, *, name: str, rows: int | None = None) 
         SourceError: as `unpacked` does.
     """
     return times_of(unpacked(buffer, "timestamptz", name=name, rows=rows))
-
-
-def unpacked_counts(buffer: bytes | None, kind: Kind, *, name: str, rows: int) -> NDArray[np.float64]:
-    """
-    Return a `packed` column of whole numbers as ``float64``, NaN for the smallest of its type, which stands for NULL.
-
-    Raises:
-        SourceError: as `unpacked` does.
-    """
-    return counts_of(unpacked(buffer, kind, name=name, rows=rows))

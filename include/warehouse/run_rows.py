@@ -21,10 +21,10 @@ from include.sync_health.frames import (
     RUN_COLUMNS,
     RUN_STATUSES,
 )
-from include.warehouse.binary_arrays import decode_texts
-from include.warehouse.packed_columns import unpacked, unpacked_counts, unpacked_times
+from include.warehouse.binary_arrays import counts_of, decode_texts
+from include.warehouse.packed_columns import number_of_groups, unpacked, unpacked_groups, unpacked_times
 from include.warehouse.run_codes import CANCELLED_UNIT, DATA_TYPE_UNIT, DETAIL_UNIT, LARGE_DETAIL_UNIT, TEXT_UNIT
-from include.warehouse.source_schema import COUNT_TYPES, COUNTS, SourceShape
+from include.warehouse.source_schema import COUNTS, SourceShape, count_types
 from include.warehouse.source_statements import FINISHED_BADLY
 from include.warehouse.source_time import SANE_FROM, SANE_UNTIL, is_bare
 
@@ -37,7 +37,7 @@ KEY_DTYPES: dict[str, type] = {"integer": np.int64, "uuid": object}
 COMPRESSED_FROM, COMPRESSION = 2_000, 8
 """PostgreSQL compresses a row of more than about 2 kB; JSON that repeats its keys, to an eighth at most as a rule."""
 
-_CODE_PLACE, _CODE_BYTES = 2, 2
+_CODE_BYTES = 2
 _SANE_FROM, _SANE_UNTIL = np.datetime64(SANE_FROM, "us"), np.datetime64(SANE_UNTIL, "us")
 
 Times = NDArray[np.datetime64]
@@ -73,6 +73,22 @@ class RunRows:
             return self
         added = other.only(~np.isin(other.ids, self.ids)) if len(self) else other
         return RunRows(*(np.concatenate(pair) for pair in zip(self.columns(), added.columns(), strict=True)))
+
+    @staticmethod
+    def merged(parts: Sequence[tuple[RunRows, Flags]]) -> RunRows:
+        """Return the rows chosen of each part, one part after the other; each is copied once."""
+        places = [np.flatnonzero(chosen) for _, chosen in parts]
+        total = sum(map(len, places))
+        columns = []
+        for pieces in zip(*(rows.columns() for rows, _ in parts), strict=True):
+            column = np.empty((total, *pieces[0].shape[1:]), dtype=pieces[0].dtype)
+            begin = 0
+            for piece, chosen in zip(pieces, places, strict=True):
+                # Of a mode that may raise, numpy would copy twice.
+                piece.take(chosen, axis=0, out=column[begin : begin + len(chosen)], mode="clip")
+                begin += len(chosen)
+            columns.append(column)
+        return RunRows(*columns)
 
     def only(self, chosen: NDArray[Any]) -> RunRows:
         """Return the rows chosen, by flags or by positions."""
@@ -204,7 +220,11 @@ class RawRows:
     detail_batches: Sequence[Sequence[bytes | None]] = ()
 
     def __len__(self) -> int:
-        return len(self.buffers[_CODE_PLACE] or b"") // _CODE_BYTES
+        return len(self._code or b"") // _CODE_BYTES
+
+    @property
+    def _code(self) -> bytes | None:
+        return self.buffers[number_of_groups(self.shape.key_types)]
 
     @property
     def detail_bytes(self) -> int:
@@ -214,8 +234,8 @@ class RawRows:
     def detail_keys(self, *, bytes_at_most: int, rows_at_most: int) -> Iterator[list[Any]]:
         """Yield the keys of the rows that have large details, in batches of about so many bytes of text."""
         sizes = self._large_sizes()
-        is_large = (unpacked(self.buffers[_CODE_PLACE], "int2", name="code") & LARGE_DETAIL_UNIT) > 0
-        keys = unpacked(self.buffers[0], self.shape.key_type("id"), name="id")[is_large].tolist()
+        is_large = (unpacked(self._code, "int2", name="code") & LARGE_DETAIL_UNIT) > 0
+        keys = self._keys()[0][is_large].tolist()
         begin = weight = 0
         for place, size in enumerate(sizes.tolist()):
             if place > begin and (weight + size > bytes_at_most or place - begin == rows_at_most):
@@ -241,37 +261,52 @@ class RawRows:
         Raises:
             SourceError: ``invalid``: the buffers are not what that statement returns.
         """
-        buffers, shape, counts, details = self.buffers, self.shape, self.counts, self.details
-        # The kind of a key must not depend on whether there are rows.
-        ids: NDArray[Any] = unpacked(buffers[0], shape.key_type("id"), name="id").astype(KEY_DTYPES[shape.run_key])
-        rows, key = len(ids), shape.credential_key
-        credentials: NDArray[Any] = unpacked(buffers[1], shape.key_type(key), name=key, rows=rows).astype(
-            KEY_DTYPES[shape.credential_id_key]
-        )
-        codes = unpacked(buffers[_CODE_PLACE], "int2", name="code", rows=rows)
-        started, completed = self._times(3, "started_at", rows=rows), self._times(4, "completed_at", rows=rows)
-        status = codes % DATA_TYPE_UNIT
+        shape, details = self.shape, self.details
+        ids, credentials = self._keys()
+        rows = len(ids)
+        code, started_at, completed_at, late, messages, *others = self.buffers[number_of_groups(shape.key_types) :]
+        codes = unpacked(code, "int2", name="code", rows=rows)
+        started = self._times(started_at, "started_at", rows=rows)
+        completed = self._times(completed_at, "completed_at", rows=rows)
         finished = completed.copy()
         # Both are in the order of the rows they were taken from.
-        finished[_is_status(status, *FINISHED_BADLY) & np.isnat(completed)] = unpacked_times(buffers[5], name="late")
-        texts = np.full(len(ids), None, dtype=object)
-        texts[(codes & TEXT_UNIT) > 0] = decode_texts(buffers[6])
-        numbers = np.full((len(ids), 0 if counts is None else len(COUNTS)), np.nan)
-        last = 7 + len(counts or ())
-        for buffer, column in zip(buffers[7:last], counts or (), strict=True):
-            read_as = COUNT_TYPES[shape.runs.types[column]]
-            numbers[:, list(COUNTS).index(column)] = unpacked_counts(buffer, read_as, name=column, rows=rows)
-        told = np.full((len(ids), 0 if details is None else 1), None, dtype=object)
+        finished[_is_status(codes % DATA_TYPE_UNIT, *FINISHED_BADLY) & np.isnat(completed)] = unpacked_times(
+            late, name="late"
+        )
+        texts = np.full(rows, None, dtype=object)
+        texts[(codes & TEXT_UNIT) > 0] = decode_texts(messages)
+        numbers, details_at = self._numbers(others, rows=rows)
+        told = np.full((rows, 0 if details is None else 1), None, dtype=object)
         if details:
-            told[(codes & DETAIL_UNIT) > 0, 0] = decode_texts(buffers[last])
+            told[(codes & DETAIL_UNIT) > 0, 0] = decode_texts(others[details_at])
             at = {key: place for place, key in enumerate(ids.tolist())} if self.detail_batches else {}
             for batch in self.detail_batches:
                 keys: list[Any] = unpacked(batch[0], shape.key_type("id"), name="id").tolist()
                 told[[at[key] for key in keys], 0] = decode_texts(batch[1])
         return RunRows(ids, credentials, codes, started, completed, finished, texts, numbers, told)
 
-    def _times(self, place: int, column: str, *, rows: int) -> Times:
-        times = unpacked_times(self.buffers[place], name=column, rows=rows)
+    def _keys(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        kinds = self.shape.key_types
+        ids, credentials = unpacked_groups(
+            self.buffers[: number_of_groups(kinds)], kinds, names=self.shape.keys, rows=len(self)
+        )
+        # The kind of a key must not depend on whether there are rows.
+        return ids.astype(KEY_DTYPES[self.shape.run_key]), credentials.astype(KEY_DTYPES[self.shape.credential_id_key])
+
+    def _numbers(self, buffers: Sequence[bytes | None], *, rows: int) -> tuple[NDArray[np.float64], int]:
+        """Return the counts, and how many of the buffers they were in."""
+        if self.counts is None:
+            return np.empty((rows, 0)), 0
+        numbers = np.full((rows, len(COUNTS)), np.nan)
+        kinds = count_types(self.shape, self.counts)
+        groups = number_of_groups(kinds)
+        columns = unpacked_groups(buffers[:groups], kinds, names=self.counts, rows=rows)
+        for column, values in zip(self.counts, columns, strict=True):
+            numbers[:, list(COUNTS).index(column)] = counts_of(values)
+        return numbers, groups
+
+    def _times(self, buffer: bytes | None, column: str, *, rows: int) -> Times:
+        times = unpacked_times(buffer, name=column, rows=rows)
         # Where it had to convert, the database has left out what is no time.
         if is_bare(is_aware=self.shape.runs.is_aware(column), zone=self.zone):
             times[~((times >= _SANE_FROM) & (times <= _SANE_UNTIL))] = np.datetime64("NaT", "us")

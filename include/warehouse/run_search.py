@@ -98,11 +98,12 @@ class RunSearch:
         self._shape = shape
         self._statements = statements
 
-    def range_of(self, reading: Reading, *, oldest: datetime, newest: datetime) -> tuple[object, object]:
+    def range_of(self, reading: Reading, *, oldest: datetime | None, newest: datetime) -> tuple[object, object]:
         """
         Return the range that holds every row started in ``[oldest, newest]``: low included, high excluded.
 
-        Keys, or raw starts where no key is searched. ``reading`` learns the database's clock and the newest start.
+        Keys, or raw starts where no key is searched. Where ``oldest`` is None, so is low: it is not looked for. ``reading``
+        learns the database's clock and the newest start.
 
         Raises:
             SourceError: what `source_errors` maps.
@@ -111,20 +112,21 @@ class RunSearch:
             reading.now, reading.newest = self.fetch(reading, self._statements.clock, self.clock(reading))[0]
             is_now = reading.newest is None or newest >= reading.newest
             return (
-                self.raw("started_at", oldest, towards="past"),
+                None if oldest is None else self.raw("started_at", oldest, towards="past"),
                 self.raw("started_at", END_OF_TIME if is_now else newest, towards="future"),
             )
         survey = self.fetch(reading, self._statements.survey, {**self.clock(reading), "steps": SURVEY_STEPS})
         reading.now, reading.newest = survey[0][4:]
         known = [Block(*row[:4]) for row in survey if row[1] is not None]
         if not known:
-            return FIRST_KEY, LAST_KEY
+            return None if oldest is None else FIRST_KEY, LAST_KEY
         end = max(block.last_id for block in known)
         high = LAST_KEY
         if reading.newest is not None and newest < reading.newest:
             high = self._bound(reading, known, newest, side="upper", scan_end=end)
-        low = self._bound(reading, known, oldest, side="lower", scan_end=min(end, high))
-        return low, high
+        if oldest is None:
+            return None, high
+        return self._bound(reading, known, oldest, side="lower", scan_end=min(end, high)), high
 
     def range_since(self, reading: Reading, lookback: timedelta) -> tuple[object, object]:
         """Return the range that holds every row started in the last ``lookback`` before ``reading.as_of``."""

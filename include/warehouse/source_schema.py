@@ -8,6 +8,7 @@ the one at hand from fixed lists of names, so that every identifier in our SQL c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -146,6 +147,21 @@ class SourceShape:
         """Return the type of a key column of the sync log: its own, or that of its credential."""
         # `_key_kind` has checked it.
         return cast(KeyType, self.runs.types[column])
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """The key columns of the sync log: its own, and that of its credential."""
+        return "id", self.credential_key
+
+    @property
+    def key_types(self) -> tuple[KeyType, KeyType]:
+        """The types of `keys`."""
+        return self.key_type("id"), self.key_type(self.credential_key)
+
+
+def count_types(shape: SourceShape, counts: Sequence[str]) -> list[Literal["int4", "int8"]]:
+    """Return the types that some of `COUNTS` are read as."""
+    return [COUNT_TYPES[shape.runs.types[column]] for column in counts]
 
 
 def describe_source(session: Session, policy: SourcePolicy) -> SourceShape:

@@ -15,9 +15,9 @@ from psycopg import sql
 
 from include.sync_health.frames import ERROR_TEXT_LIMIT
 from include.warehouse.id_window import BLOCK_ROWS, TELLING_ROWS
-from include.warehouse.packed_columns import packed
+from include.warehouse.packed_columns import packed, packed_groups
 from include.warehouse.run_codes import detail_columns, detail_texts, packed_code
-from include.warehouse.source_schema import COUNT_TYPES, CREDENTIAL_OPTIONAL, SECRETS, KeyType, SourceShape
+from include.warehouse.source_schema import CREDENTIAL_OPTIONAL, SECRETS, KeyType, SourceShape, count_types
 from include.warehouse.source_time import SANE_FROM, SANE_UNTIL, UTC_NAMES, instant, is_bare
 
 NEWEST_RANK = 3
@@ -171,7 +171,8 @@ class SourceStatements:
         details: Sequence[str] = (),
     ) -> bytes:
         """
-        Return the statement of one row of packed columns: id, credential, code, started, completed, late, texts.
+        Return the statement of one row of packed columns: id and credential (`packed_groups`), code, started, completed,
+        late, texts.
 
         ``rows`` is ``window`` (the range, prefiltered with `from_raw`, `as_of_raw` and `future_raw`: a superset
         of the rows finished in the window or open at its end), ``days`` (the range, prefiltered likewise for the rows
@@ -295,15 +296,16 @@ class SourceStatements:
     def _run_columns(self, counts: Sequence[str], details: Sequence[str]) -> sql.Composed:
         runs = self._shape.runs
         return sql.SQL(
-            "SELECT {id}, {credential}, {code}, {started}, {completed},"
+            "SELECT {keys}, {code}, {started}, {completed},"
             " {late} FILTER (WHERE (completed_at BETWEEN {sane}) IS NOT TRUE AND status::text IN ({badly})),"
             " json_agg(left(error_message::text, {limit})) FILTER (WHERE error_message IS NOT NULL AND status::text = 'failed')"
             "{counts}{details} FROM {table}"
         ).format(
-            counts=sql.SQL("").join(self._count(column) for column in counts),
+            counts=self._counts(counts),
             details=detail_columns(details),
-            id=self._key("id"),
-            credential=self._key(self._shape.credential_key),
+            keys=sql.SQL(", ").join(
+                packed_groups([sql.Identifier(key) for key in self._shape.keys], self._shape.key_types)
+            ),
             code=packed(sql.SQL("({})::int2").format(packed_code(details)), "int2"),
             started=self._started_or_completed("started_at"),
             completed=self._started_or_completed("completed_at"),
@@ -314,12 +316,15 @@ class SourceStatements:
             table=self._table,
         )
 
-    def _count(self, column: str) -> sql.Composed:
-        read_as = COUNT_TYPES[self._shape.runs.types[column]]
-        value = sql.SQL("coalesce({}::{}, ({})::{})").format(
-            sql.Identifier(column), sql.SQL(read_as), sql.SQL(NULL_COUNTS[read_as]), sql.SQL(read_as)
-        )
-        return sql.SQL(", ") + packed(value, read_as)
+    def _counts(self, columns: Sequence[str]) -> sql.Composable:
+        kinds = count_types(self._shape, columns)
+        values = [
+            sql.SQL("coalesce({}::{kind}, ({})::{kind})").format(
+                sql.Identifier(column), sql.SQL(NULL_COUNTS[kind]), kind=sql.SQL(kind)
+            )
+            for column, kind in zip(columns, kinds, strict=True)
+        ]
+        return sql.SQL("").join(sql.SQL(", ") + group for group in packed_groups(values, kinds))
 
     @property
     def _days(self) -> sql.Composed:

@@ -6,7 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from include.sync_health import error_details
 from include.sync_health.field_names import OTHER
 from include.sync_health.field_quality import read_details
 from tests.sync_health.detail_documents import ZIP_EMPTY, numbers, read, turned
@@ -276,3 +279,59 @@ def test_a_message_adds_nothing_to_what_the_details_count() -> None:
 
     assert numbers(detail) == {"zip": (2, 2), "street": (1, 1)}
     assert detail.has_detail
+
+
+TEXTS = st.sampled_from(
+    [
+        "Zip Code is Empty",
+        "Internal error",
+        "https://api.example/x",
+        '["zip"]',
+        ' {"field": "zip"}',
+        "50 %",
+        "naïve \\",
+        "",
+    ]
+)
+KEYS = st.sampled_from(
+    [
+        "error",
+        "status_code",
+        "response",
+        "field",
+        "Fields",
+        "validation-errors",
+        "0",
+        "7",
+        "title",
+        "missing_fields",
+        "é",
+        "",
+    ]
+)
+DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 500) | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(DOCUMENTS, DOCUMENTS, st.booleans(), st.sampled_from([None, "}", "\\u0022", ","]))
+@settings(max_examples=500)
+def test_what_is_passed_over_tells_nothing(one: Any, other: Any, is_php: bool, spoilt: str | None) -> None:
+    """Looking at the text alone finds the same as reading it, also of a text that is no JSON."""
+    text = json.dumps([one, other])
+    text = text.replace("/", "\\/") if is_php else text
+    text = text if spoilt is None else text[: len(text) // 2] + spoilt + text[len(text) // 2 :]
+    quick = read_details(text, error_message=None, data_type="customers")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(error_details, "says_nothing", lambda text: False)
+        patched.setattr(error_details, "_is_silent", lambda value, depth=0: False)
+        assert read_details(text, error_message=None, data_type="customers") == quick
+
+
+def test_an_api_error_is_passed_over() -> None:
+    """Else the property above would hold of nothing."""
+    text = '[{"status_code": 502, "response": {"traceId": "c4ca", "title": "Internal error", "url": "https:\\/\\/x"}},null]'
+    assert error_details.says_nothing(text)
+    assert not error_details.says_nothing("[true,null]")

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import numpy as np
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from psycopg import sql
 
+from include.simulation.postgres import EmbeddedPostgres
 from include.sync_health.errors import SourceError
-from include.warehouse.binary_arrays import raw_row, raw_row_in_one_call
-from include.warehouse.packed_columns import Kind, packed, unpacked, unpacked_counts, unpacked_times
+from include.warehouse.binary_arrays import counts_of, raw_row, raw_row_in_one_call
+from include.warehouse.packed_columns import (
+    Kind,
+    number_of_groups,
+    packed,
+    packed_groups,
+    unpacked,
+    unpacked_groups,
+    unpacked_times,
+)
 
 UUID = "3922f9f2-79a0-8a67-085f-4fc4335ba27d"
 
@@ -71,11 +82,56 @@ def test_times_are_utc_microseconds_and_endless_ones_are_not_times(fetched: Fetc
     assert np.isnat(times).tolist() == [False, True, True]
 
 
+INT4 = st.integers(-(2**31), 2**31 - 1)
+
+
+@pytest.fixture(scope="module")
+def session(postgres_server: EmbeddedPostgres) -> Iterator[psycopg.Connection[Any]]:
+    """A session that only computes."""
+    with psycopg.connect(postgres_server.create_database("groups"), autocommit=True) as conn:
+        yield conn
+    postgres_server.drop_database("groups")
+
+
+@given(
+    st.lists(st.sampled_from(["int4", "int8", "int2"]), min_size=1, max_size=5),
+    st.data(),
+)
+def test_columns_come_back_whatever_shares_a_buffer(
+    session: psycopg.Connection[Any], kinds: list[Kind], data: st.DataObject
+) -> None:
+    """The lower half of two may be negative, and each the smallest of its type."""
+    of_kind = {"int2": st.integers(-(2**15), 2**15 - 1), "int4": INT4, "int8": st.integers(-(2**63), 2**63 - 1)}
+    rows = data.draw(st.lists(st.tuples(*(of_kind[kind] for kind in kinds)), max_size=4))
+    names = [f"c{place}" for place in range(len(kinds))]
+    table = sql.SQL("(SELECT {} FROM unnest({}) WITH ORDINALITY AS t ({}, n) ORDER BY n)").format(
+        sql.SQL(", ").join(map(sql.Identifier, names)),
+        sql.SQL(", ").join(
+            sql.SQL("{}::{}").format(sql.Literal([row[place] for row in rows]), sql.SQL(f"{kind}[]"))
+            for place, kind in enumerate(kinds)
+        ),
+        sql.SQL(", ").join(map(sql.Identifier, names)),
+    )
+    groups = packed_groups([sql.Identifier(name) for name in names], kinds)
+    statement = sql.SQL("SELECT {} FROM {} AS t").format(sql.SQL(", ").join(groups), table)
+    buffers = raw_row(session.cursor(binary=True).execute(statement))
+
+    found = unpacked_groups(buffers, kinds, names=names, rows=len(rows))
+
+    assert len(groups) == number_of_groups(kinds)
+    assert [column.tolist() for column in found] == [[row[place] for row in rows] for place in range(len(kinds))]
+
+
+def test_two_of_four_bytes_share_a_buffer_and_nothing_else_does() -> None:
+    """Else the test above would hold of what never shares any."""
+    assert number_of_groups(["int4", "int4", "int4", "int8", "int4", "int4"]) == 4
+
+
 @pytest.mark.parametrize(("kind", "smallest"), [("int4", -(2**31)), ("int8", -(2**63))])
 def test_the_smallest_count_stands_for_none(fetched: Fetch, kind: str, smallest: int) -> None:
     """A count below zero is told as it is."""
-    found = unpacked_counts(
-        fetched(f"(array[7, -1, {smallest}]::{kind}[])[n]", kind), cast("Kind", kind), name="x", rows=3
+    found = counts_of(
+        unpacked(fetched(f"(array[7, -1, {smallest}]::{kind}[])[n]", kind), cast("Kind", kind), name="x", rows=3)
     )
 
     assert found[:2].tolist() == [7.0, -1.0]

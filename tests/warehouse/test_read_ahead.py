@@ -73,10 +73,10 @@ def test_details_are_asked_for_in_batches(world: World, sizes: list[int], batche
     """Of at most a hundred bytes, or four rows."""
     with SourceReader.connect(world.hub.dsn, world.policy) as reader:
         shape = reader.shape
-    ids = np.arange(1, len(sizes) + 1, dtype=">i4").tobytes()
+    keys = np.array([(number, 7) for number in range(1, len(sizes) + 1)], dtype=">i4").tobytes()
     codes = np.full(len(sizes), LARGE_DETAIL_UNIT, dtype=">i2").tobytes()
     rows = RawRows(
-        buffers=[ids, None, codes, np.array(sizes, dtype=">i4").tobytes()],
+        buffers=[keys, codes, np.array(sizes, dtype=">i4").tobytes()],
         shape=shape,
         zone="UTC",
         details=("error_details",),

@@ -100,7 +100,7 @@ def test_without_counts_no_statement_names_them(world: World) -> None:
         chosen = {"only_failed": False, "by_credential": True, "by_environment": True}
         plain, with_counts = statements.runs(rows, **chosen), statements.runs(rows, counts=tuple(COUNTS), **chosen)
         assert not re.search(b"records_|processing", plain)
-        assert with_counts.count(b"send(") == plain.count(b"send(") + len(COUNTS)
+        assert with_counts.count(b"send(") == plain.count(b"send(") + len(COUNTS) / 2  # two share a buffer
         # All of the difference is in what is selected.
         assert with_counts.split(b" FROM ", 1)[1] == plain.split(b" FROM ", 1)[1]
 
