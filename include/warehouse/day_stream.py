@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from threading import Event
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -237,7 +237,7 @@ class DayStream:
         days: Sequence[date],
         bounds: Bounds,
         *,
-        next_low: object,
+        next_low: Any,
         is_last: bool,
         slack: timedelta,
     ) -> dict[str, object]:
@@ -248,10 +248,13 @@ class DayStream:
             oldest=start - slack - self._policy.id_slack if next_low is None else None,
             newest=end + self._policy.id_slack,
         )
+        if next_low is not None:
+            # A search that was unsure ended its range later than this one ends; what it read is not read again.
+            low, high = next_low, max(next_low, high)
         # An index on the end finds the days themselves, and after the last chunk nothing comes: nothing is carried.
         until = end if self._is_by_end or is_last else END_OF_TIME
         return {
-            "low": low if next_low is None else next_low,
+            "low": low,
             "high": high,
             "from_raw": search.raw("completed_at", start, towards="past"),
             "to_raw": search.raw("completed_at", until, towards="future"),

@@ -98,7 +98,7 @@ class RunSearch:
         self._shape = shape
         self._statements = statements
 
-    def range_of(self, reading: Reading, *, oldest: datetime | None, newest: datetime) -> tuple[object, object]:
+    def range_of(self, reading: Reading, *, oldest: datetime | None, newest: datetime) -> tuple[Any, Any]:
         """
         Return the range that holds every row started in ``[oldest, newest]``: low included, high excluded.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pandas as pd
 import psycopg
 import pytest
 
@@ -16,6 +17,7 @@ from include.sync_health.errors import RequestError
 from include.sync_health.frames import COUNT_COLUMNS, DETAIL_COLUMNS, DETAIL_TEXT_LIMIT, RUN_COLUMNS
 from include.sync_health.policy import SourcePolicy
 from include.warehouse.day_stream import Bounds, DaysRead
+from include.warehouse.run_search import Reading, RunSearch
 from include.warehouse.source_reader import SourceReader
 from tests.warehouse.read_world import AS_OF, DAY, HOUR, MINUTE, SECOND, ZONES, MakeWorld, World
 
@@ -245,3 +247,22 @@ def test_the_oldest_start_is_not_that_of_a_stray_row(world: World) -> None:
     found = oldest(world)
     assert found is not None
     assert AS_OF - 30 * DAY <= found <= AS_OF - 30 * DAY + 20 * MINUTE
+
+
+def test_a_search_that_was_unsure_gives_no_row_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its range of keys ended too late; that of the next one ends earlier, before what has been read already."""
+    days = {(TODAY - ago * DAY).date(): (TODAY - ago * DAY, TODAY - (ago - 1) * DAY) for ago in range(6, 0, -1)}
+    for start, _ in days.values():
+        for hour in range(24):
+            add(world, started=start + hour * HOUR, ended=start + hour * HOUR + MINUTE)
+    found, highs = RunSearch.range_of, iter([49, 1 + 24 * 5, 73, 97, 1 + 24 * 6, 1 + 24 * 6])
+
+    def unsure(self: RunSearch, reading: Reading, **bounds: Any) -> tuple[Any, Any]:
+        return found(self, reading, **bounds)[0], next(highs)
+
+    monkeypatch.setattr(RunSearch, "range_of", unsure)
+    with SourceReader.connect(world.hub.dsn, world.policy) as reader:
+        chunks = stream(reader, days)
+
+    assert [len(chunk.runs) for chunk in chunks] == [24] * len(days)
+    assert len({*pd.concat([chunk.runs["sync_id"] for chunk in chunks])}) == 24 * len(days)
