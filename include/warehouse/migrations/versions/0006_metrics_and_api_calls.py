@@ -40,6 +40,7 @@ STATEMENTS = (
         records_processed    bigint,
         records_successful   bigint,
         records_failed       bigint,
+        failed_by_class      jsonb NOT NULL DEFAULT '{}',
         updated_at           timestamptz NOT NULL,
         PRIMARY KEY (credential_id, environment, company_id, data_type, status)
     )
@@ -47,6 +48,8 @@ STATEMENTS = (
     "COMMENT ON TABLE monitoring.sync_counter IS 'What has been counted since counting began; a number only ever rises.'",
     "COMMENT ON COLUMN monitoring.sync_counter.status IS 'started, or how a sync ended.'",
     "COMMENT ON COLUMN monitoring.sync_counter.company_id IS 'Empty: not known.'",
+    "COMMENT ON COLUMN monitoring.sync_counter.failed_by_class IS 'Of status failed: error class to number of syncs; they "
+    "sum to syncs.'",
     "COMMENT ON COLUMN monitoring.sync_counter.last_at IS 'When the newest sync ended, by end and then id; the record "
     "counts are its own.'",
     """
@@ -89,15 +92,17 @@ STATEMENTS = (
     "quality check read them last; keys without such a sync are gone.'",
     """
     CREATE TABLE monitoring.metric_emission (
-        task       text NOT NULL,
-        window_to  timestamptz NOT NULL,
-        emitted_at timestamptz NOT NULL,
+        task            text NOT NULL,
+        window_to       timestamptz NOT NULL,
+        remembered_from timestamptz,
+        emitted_at      timestamptz NOT NULL,
         PRIMARY KEY (task, window_to)
     )
     """,
     "COMMENT ON TABLE monitoring.metric_emission IS 'Windows whose metrics went out, or were about to: a retry emits "
-    "nothing again.'",
-    "CREATE INDEX metric_emission_by_time ON monitoring.metric_emission (emitted_at)",
+    "nothing again, and neither does an older window.'",
+    "COMMENT ON COLUMN monitoring.metric_emission.remembered_from IS 'From when on counted_sync knows what was counted: "
+    "what started or ended before is not counted any more. NULL for what counts no syncs.'",
     """
     CREATE TABLE monitoring.api_call_hourly (
         hour            timestamptz NOT NULL,
@@ -116,6 +121,7 @@ STATEMENTS = (
         response_ms_sum double precision NOT NULL DEFAULT 0 CHECK (response_ms_sum >= 0),
         response_ms_max double precision CHECK (response_ms_max >= 0),
         response_buckets jsonb NOT NULL DEFAULT '{}',
+        histogram       bigint[] NOT NULL DEFAULT '{}',
         updated_at      timestamptz NOT NULL,
         PRIMARY KEY (hour, source, credential_id, environment, company_id, endpoint, status_code)
     )
@@ -124,6 +130,7 @@ STATEMENTS = (
     "endpoint. What nobody could tell is empty: credential, company, endpoint; status_code 0.'",
     "COMMENT ON COLUMN monitoring.api_call_hourly.response_buckets IS 'Bucket of include/sync_health/response_times.py to "
     "number of calls; they sum to response_count.'",
+    "COMMENT ON COLUMN monitoring.api_call_hourly.histogram IS 'As in api_counter; empty where no call is timed.'",
     """
     CREATE TABLE monitoring.api_counter (
         source          text NOT NULL,
