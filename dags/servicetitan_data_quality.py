@@ -12,15 +12,19 @@ read: one row per day, credential and data type.
 | `update_daily` | computes the days that the window touches, and the last few before, anew and whole |
 | `due_slack`, `due_email` | which channels have something to hear, whichever run put it there |
 | `drain_slack`, `drain_email` | one task per channel: send, one commit per message |
-| `conclude` | fails the run if the source could not be seen; tells the failure channel of the first two, if red |
+| `measure_quality` | sums the records of 24 hours, for `/metrics` and StatsD or OpenTelemetry (`docs/metrics.md`) |
+| `conclude` | fails the run if the source could not be seen; tells the failure channel of `evaluate`, `update_daily` or `measure_quality`, if red |
+
+`measure_quality` runs beside the messages, also after an evaluation that failed, and holds nothing up. A backfill, a run that
+looks at the past, and one whose Params leave credentials out skip it.
 
 **By hand:** *Trigger* judges the present moment. A backfill writes the daily rows of its own days, and sends nothing.
 Safe to re-run and to retry at any step: a day is replaced, never added to.
 
 **When this DAG fails:** the syncs themselves are unaffected. `evaluate` or `update_daily` red: our database, the policy
 file, or a column of the record counts that we may not read; run `python -m include.cli doctor`. While `update_daily`
-fails, reports show old numbers and no quality drop opens or closes; all other alerts go on. Both are told to the
-failure channel, once each until they succeed. `drain_*` red: Slack or mail refuses us; the messages stay due.
+fails, reports show old numbers and no quality drop opens or closes; all other alerts go on. `measure_quality` red: metrics
+of data quality stand still. Each is told to the failure channel, once until it succeeds. `drain_*` red: Slack or mail refuses us; the messages stay due.
 `conclude` red alone: the source could not be read, and an alert says why.
 See `docs/runbook.md`.
 """
@@ -49,7 +53,7 @@ from include.orchestration.dag_habits import DEFAULT_ARGS, SOURCE_POOL, START, T
     tags=[*TAGS, "alerts", "quality"],
 )
 def servicetitan_data_quality() -> None:
-    """Evaluate and update the daily table, then drain each channel that has something to hear."""
+    """Evaluate, update the daily table and the metrics, and drain each channel that has something to hear."""
 
     @task(pool=SOURCE_POOL, execution_timeout=timedelta(minutes=5))
     def update_daily() -> dict[str, Any]:
@@ -62,8 +66,23 @@ def servicetitan_data_quality() -> None:
         with in_airflow_terms(context["ti"]):
             return update(facts_of(context))
 
+    @task(pool=SOURCE_POOL, trigger_rule="all_done", execution_timeout=timedelta(minutes=3))
+    def measure_quality() -> dict[str, Any]:
+        """Sum the records of the last 24 hours' syncs, and emit their metrics; returns counts."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from include.orchestration.airflow_errors import in_airflow_terms
+        from include.orchestration.check_tasks import facts_of
+        from include.orchestration.measuring import measure_quality as measure
+
+        with in_airflow_terms():
+            told = measure(facts_of(get_current_context()))
+        if skipped := told.get("skipped"):
+            raise AirflowSkipException(skipped)
+        return told
+
     tasks = check_tasks("data_quality", evaluate_within=timedelta(minutes=5))
-    tasks.evaluated >> update_daily() >> tasks.concluded
+    tasks.evaluated >> [update_daily(), measure_quality()] >> tasks.concluded
 
 
 servicetitan_data_quality()

@@ -1,0 +1,106 @@
+"""The quality of data as a run tells it, and what is left where the columns of the counts may not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from include.simulation.statsd_server import StatsdServer
+from include.sync_health.checks import DATA_QUALITY
+from include.sync_health.errors import SourceError
+from tests.orchestration.measured_world import (
+    COMPLETED,
+    DAY,
+    HOUR,
+    MINUTE,
+    PREFIX,
+    company,
+    gauge,
+    measure,
+    measure_data,
+)
+from tests.orchestration.metric_backends import statsd_backend
+from tests.orchestration.monitored_world import NOON, MonitoredWorld, monitored_world
+
+
+@pytest.fixture
+def world(
+    make_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[MonitoredWorld]:
+    """A healthy world with one credential, whose last sync ended at nine."""
+    with monitored_world(make_database, monkeypatch, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdServer]:
+    """What this process's metrics go to."""
+    with statsd_backend(monkeypatch) as server:
+        yield server
+
+
+COUNTS = ("records_processed", "records_successful", "records_failed")
+
+
+def without_rights_on_counts(world: MonitoredWorld) -> None:
+    """Let the monitor read the source as a role that may read all but the counts."""
+    with psycopg.connect(world.source_dsn, autocommit=True) as owner:
+        owner.execute("DROP ROLE IF EXISTS narrow_metrics")
+        owner.execute("CREATE ROLE narrow_metrics LOGIN PASSWORD 'pw'")
+        owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO narrow_metrics")
+        table = world.hub.shape.log_table
+        columns = owner.execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = %s", (table,)
+        ).fetchall()
+        kept = ", ".join(name for (name,) in columns if name not in COUNTS)
+        owner.execute(f"REVOKE SELECT ON {table} FROM narrow_metrics".encode())
+        owner.execute(f"GRANT SELECT ({kept}) ON {table} TO narrow_metrics".encode())
+    world.as_role("narrow_metrics", "pw")
+
+
+def test_without_the_counts_syncs_are_counted_all_the_same(world: MonitoredWorld, statsd: StatsdServer) -> None:
+    """Not every role may read those columns; what rests on them is absent, not 0."""
+    world.succeed(world.credential, at=NOON - MINUTE)
+    world.tick(NOON)
+    without_rights_on_counts(world)
+
+    assert measure(world, evaluated=False)["ended"] == 1
+    assert sum(statsd.counters(COMPLETED).values()) == 1
+    assert statsd.gauges(f"{PREFIX}sync") == {}
+    with pytest.raises(SourceError, match="records_"):
+        measure_data(world)
+
+
+def test_quality_is_told_of_the_last_24_hours(world: MonitoredWorld, statsd: StatsdServer) -> None:
+    """By environment, data type and company, once; and 0 when nothing is left of it."""
+    world.hub.add_run(
+        world.credential,
+        status="failed",
+        started_at=NOON - HOUR,
+        completed_at=NOON - 50 * MINUTE,
+        records=(30, 10, 20),
+        error_message="odd",
+    )
+    world.tick(NOON, check=DATA_QUALITY)
+    told = measure_data(world)
+    mine = company(world)
+
+    def figures() -> dict[str, float | None]:
+        names = ("total_records", "valid_records", "invalid_records", "score")
+        return {name: gauge(statsd, f"data_quality.{name}", company_id=mine, data_type="both") for name in names}
+
+    # With the ten good records of the sync that ended at nine.
+    assert figures() == {"total_records": 40, "valid_records": 20, "invalid_records": 20, "score": 50}
+    assert (told["keys"], told["gone"]) == (1, 0)
+    statsd.forget()
+    assert "skipped" in measure_data(world)
+    assert statsd.lines(PREFIX) == []
+
+    assert measure_data(world, NOON + 2 * DAY)["gone"] == 1
+
+    assert figures() == {"total_records": 0, "valid_records": 0, "invalid_records": 0, "score": None}
+    assert statsd.refused() == []
+    assert world.rows("SELECT * FROM monitoring.quality_gauge") == []
