@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from include.sync_health.measured_facts import NOTHING_MEASURED, MeasuredFacts
 from include.sync_health.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ CHECKS = {
     "data-quality": "data_quality",
     "quality-drop": "quality_drop",
     "empty-syncs": "empty_syncs",
+    "api-errors": "api_errors",
+    "api-latency": "api_latency",
+    "api-incidents": "api_incidents",
+    "error-budget": "error_budget",
 }
 """The checks by their name in the shell, and the rule of `include.sync_health.checks.RULES` that each evaluates."""
 
@@ -51,9 +56,9 @@ def add_parser(subparsers: Any) -> None:
         "check",
         help="evaluate the rules now or at a moment, without writing or telling",
         description="Evaluate rules against the Hub Plus database (connection hub_plus_db). Nothing is written and "
-        "nobody is told. The monitoring schema is needed by quality-drop and empty-syncs alone, which compare with the "
-        "days it stores; where there is one, what it remembers of the credentials is used as well. Exit code 0: nothing "
-        "breaches; 1: something does; 2: it could not be told.",
+        "nobody is told. The monitoring schema is needed by quality-drop and empty-syncs, which compare with the days it "
+        "stores, and by the api checks and error-budget, which read nothing else; where there is one, what it remembers of "
+        "the credentials is used as well. Exit code 0: nothing breaches; 1: something does; 2: it could not be told.",
     )
     parser.add_argument("check", choices=[*CHECKS, "all"], help="the check, or all of them")
     parser.add_argument("--as-of", metavar="T", help="judge at this instant, ISO 8601 with an offset (default: now)")
@@ -82,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     from include.orchestration.check_reading import read_for
     from include.orchestration.check_tasks import filters_of
     from include.orchestration.settings import policy_in_force, postgres_conninfo
-    from include.sync_health.checks import COUNTED_RULES, CREDENTIAL_RULES, EVERYTHING, TREND_RULES
+    from include.sync_health.checks import COUNTED_RULES, CREDENTIAL_RULES, EVERYTHING, OWN_RULES, TREND_RULES
     from include.sync_health.errors import RequestError, SourceError
     from include.sync_health.judgement import TickInput, judge_tick
     from include.sync_health.redaction import clean
@@ -97,23 +102,25 @@ def run(args: argparse.Namespace) -> int:
     filters = filters_of({"credential": args.credential, "environment": args.environment})
     rules, notes = _rules_of(args.check, policy=policy, filters=filters)
     began = time.monotonic()
-    remembered, forgetful = _remembered(policy, as_of=as_of, rules=rules)
+    remembered, forgetful = _remembered(policy, as_of=as_of, rules=rules, filters=filters)
     memory = remembered.memory
     if forgetful and set(rules) & set(CREDENTIAL_RULES):
         notes.append(f"nothing is remembered of the credentials, only the source's own columns speak: {forgetful}")
-    if forgetful and set(rules) & set(TREND_RULES):
-        trends = (
-            f"{' and '.join(rule for rule in rules if rule in TREND_RULES)}: not checked: needs the monitoring schema"
-        )
-        rules = [rule for rule in rules if rule not in TREND_RULES]
+    stored = {*TREND_RULES, *OWN_RULES}
+    if forgetful and set(rules) & stored:
+        unknown = f"{_listed([rule for rule in rules if rule in stored])}: not checked: needs the monitoring schema"
+        rules = [rule for rule in rules if rule not in stored]
         if not rules:
-            raise RequestError(f"{trends}: {forgetful}")
-        notes.append(trends)
-    source, untold = postgres_conninfo(policy.source.connection), []
+            raise RequestError(f"{unknown}: {forgetful}")
+        notes.append(unknown)
+    untold: list[str] = []
 
     def read_of(rules: Sequence[str]) -> tuple[Check, CheckRead]:
+        if remembered.own is not None:
+            return replace(EVERYTHING, rules=tuple(rules)), remembered.own
         # Whether the source's rhythm can be trusted, which `no_syncs` reads a week for, is asked whatever is checked.
         check = replace(EVERYTHING, rules=tuple(rule for rule in EVERYTHING.rules if rule in {*rules, "no_syncs"}))
+        source = postgres_conninfo(policy.source.connection)
         found = read_for(check, source, policy=policy, as_of=as_of, now=now, filters=filters, memory=memory)
         return check, found
 
@@ -128,12 +135,14 @@ def run(args: argparse.Namespace) -> int:
         untold = [f"{' and '.join(rule for rule in rules if rule in COUNTED_RULES)}: {error}"]
         rules = others
     read = found.read
-    doubt = clock_blindness(
-        check=check.name,
-        newest_started_at=read.newest_started_at,
-        timezone=policy.source.timezone,
-        now=now,
-    )
+    doubt = None
+    if remembered.own is None:
+        doubt = clock_blindness(
+            check=check.name,
+            newest_started_at=read.newest_started_at,
+            timezone=policy.source.timezone,
+            now=now,
+        )
     judgement = judge_tick(
         TickInput(
             runs=read.runs,
@@ -145,6 +154,7 @@ def run(args: argparse.Namespace) -> int:
             scope=filters.admits if filters.narrow else None,
             whole_environments=filters.whole_environments,
             stored=remembered.stored,
+            measured=remembered.measured,
         ),
         policy=policy,
         rules=rules,
@@ -248,24 +258,36 @@ def _rules_of(named: str, *, policy: Policy, filters: RunFilters) -> tuple[list[
     return rules, [f"{note}: not checked" for note in notes]
 
 
+def _listed(rules: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(rules[:-1]), rules[-1])))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Remembered:
-    """What our own tables know: of the credentials, and of the days that trends are compared with."""
+    """
+    What our own tables know: of the credentials, of the days that trends are compared with, of what is measured; and all
+    that there is to read, where no rule needs the source.
+    """
 
     memory: Memory
     stored: StoredDays | None = None
+    measured: MeasuredFacts = NOTHING_MEASURED
+    own: CheckRead | None = None
 
 
-def _remembered(policy: Policy, *, as_of: datetime, rules: Sequence[str]) -> tuple[_Remembered, str | None]:
+def _remembered(
+    policy: Policy, *, as_of: datetime, rules: Sequence[str], filters: RunFilters
+) -> tuple[_Remembered, str | None]:
     """
     Return what our own tables remember, and None; nothing, and why, where they cannot be read.
 
     Open runs are sought in the source all the same, so that the shell sees what a gap in that memory would hide.
     """
     from include.orchestration.check_reading import Memory, recall, recall_days
+    from include.orchestration.measured_reading import read_own, recall_measured
     from include.orchestration.settings import postgres_conninfo
     from include.sync_health.checks import EVERYTHING
-    from include.sync_health.errors import MonitorError
+    from include.sync_health.errors import MonitorError, RequestError
     from include.warehouse.migration import require_current
     from include.warehouse.monitoring_session import connect
 
@@ -273,8 +295,13 @@ def _remembered(policy: Policy, *, as_of: datetime, rules: Sequence[str]) -> tup
         with connect(postgres_conninfo(policy.storage_connection)) as conn:
             require_current(conn)
             memory = replace(recall(conn, policy=policy, as_of=as_of), open_sync_ids=None)
-            stored = recall_days(conn, replace(EVERYTHING, rules=tuple(rules)), policy=policy, as_of=as_of)
-            return _Remembered(memory=memory, stored=stored), None
+            check = replace(EVERYTHING, rules=tuple(rules))
+            stored = recall_days(conn, check, policy=policy, as_of=as_of)
+            measured = recall_measured(conn, check, policy=policy, as_of=as_of)
+            own = None if check.reads_source else read_own(conn, as_of=as_of, filters=filters, memory=memory)
+            return _Remembered(memory=memory, stored=stored, measured=measured, own=own), None
+    except RequestError:
+        raise
     except MonitorError as error:
         return _Remembered(memory=Memory()), " ".join(str(error).split())
 
@@ -291,6 +318,8 @@ def _length(rule: str, policy: Policy) -> timedelta:
             return rules.stale_sync.stale_after
         case "token_expiry" | "connection_error":
             return timedelta(0)
+        case "error_budget":
+            return policy.service_levels.days * timedelta(days=1)
         case "quality_drop":
             return rules.quality_drop.weeks * timedelta(weeks=1)
     length: timedelta = getattr(rules, rule).window

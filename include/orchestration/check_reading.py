@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.alerts import Alert
 from include.sync_health.checks import COUNTED_RULES, CREDENTIAL_RULES, SYNC_FAILURES, TREND_RULES, Check
 from include.sync_health.errors import RequestError, SourceError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INSTANT = timedelta(microseconds=1)
 
-log = logging.getLogger("servicetitan.check_reading")
+log = DecisionLog("servicetitan.check_reading")
 
 PRESENT = timedelta(minutes=30)
 """How long ago an ``as_of`` may lie for the source's columns without a past to be taken for those of that moment."""
@@ -237,7 +237,7 @@ def read_for(
     looked_back_at = {alert.rule for alert in open_alerts if alert.rule in check.of_open}
     with SourceReader.connect(conninfo, policy.source) as reader:
         credentials = reader.read_credentials()
-        _require_subjects(credentials, filters=filters)
+        require_subjects(credentials, filters=filters)
 
         def read_runs(*, with_counts: bool) -> RunsRead:
             return reader.read_runs(
@@ -278,7 +278,12 @@ def _with_counts_if_there(read_runs: Callable[..., RunsRead]) -> RunsRead:
         if error.cause not in ("missing_column", "permission"):
             raise
         read = read_runs(with_counts=False)  # raises where it is another column
-        log.warning("open alerts of %s cannot be judged: %s", " and ".join(COUNTED_RULES), error)
+        log.warning(
+            "counts_not_read",
+            "open alerts of %(rule)s cannot be judged: %(error)s",
+            rule=" and ".join(COUNTED_RULES),
+            error=str(error),
+        )
         return replace(read, runs=read.runs.assign(**dict.fromkeys(COUNT_COLUMNS, float("nan"))))
 
 
@@ -299,10 +304,31 @@ def lookback_of(check: Check, policy: Policy) -> timedelta:
         "quality_drop": timedelta(0),  # it is judged by our own tables
         "empty_syncs": rules.empty_syncs.window,
     }
-    return max(windows[rule] for rule in check.all_rules)
+    # The others are judged by our own tables.
+    return max((windows[rule] for rule in check.all_rules if rule in windows), default=timedelta(0))
 
 
-def _require_subjects(credentials: pd.DataFrame, *, filters: RunFilters) -> None:
+def open_sync_ids(
+    read: CheckRead | None, *, policy: Policy, as_of: datetime, filters: RunFilters
+) -> tuple[str, ...] | None:
+    """Return the ids open at ``as_of`` for the next run to remember; None when this run did not see them all."""
+    from include.sync_health.stuck_syncs import was_open
+
+    if read is None or filters.narrow:
+        return None
+    runs = read.read.runs
+    still = runs[was_open(runs, as_of=as_of)]
+    kept = still[as_of - still["started_at"] <= policy.source.open_lookback]
+    return tuple(kept["sync_id"].astype(str))
+
+
+def require_subjects(credentials: pd.DataFrame, *, filters: RunFilters) -> None:
+    """
+    Refuse filters that name a credential that is none, or leave nothing to judge.
+
+    Raises:
+        RequestError: it says which.
+    """
     from include.sync_health.subjects import subjects_of
 
     unknown = set(filters.credential_ids) - set(credentials["credential_id"].astype(str))

@@ -11,10 +11,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, model_validator
 
 from include.orchestration import policy_sections as of
+from include.orchestration import policy_values as values
 from include.orchestration.policy_sections import Section, agreeing, chosen_once, shown
 from include.orchestration.policy_values import NEVER
 from include.sync_health import rule_policies
 
+WholeHours = Annotated[of.Window, AfterValidator(values.whole_hours)]
 Environments = Annotated[list[of.Environment], AfterValidator(chosen_once), Field(min_length=1)]
 
 
@@ -173,6 +175,60 @@ class EmptySyncsSection(RuleSection):
         return agreeing(self, "min_days", self.min_days <= self.weeks, "at most", "weeks")
 
 
+class ApiErrorsSection(RuleSection):
+    """`rules.api_errors`."""
+
+    window: WholeHours
+    breach_share: of.ShareAbove
+    clear_share: of.Share
+    high_share: of.ShareAboveOrNever
+    min_calls: of.Records
+
+    @model_validator(mode="after")
+    def _agree(self) -> ApiErrorsSection:
+        # As in data_quality: below a breach share of 0 there is no share.
+        clears = self.clear_share <= self.breach_share or not self.breach_share
+        agreeing(self, "clear_share", clears, "at most", "breach_share")
+        is_above = self.high_share is None or self.high_share >= self.breach_share
+        return agreeing(self, "high_share", is_above, "at least", "breach_share")
+
+
+class ApiLatencySection(RuleSection):
+    """`rules.api_latency`."""
+
+    window: WholeHours
+    slower_than: of.Timeout
+    clear_below: of.Timeout
+    min_calls: of.Records
+
+    @model_validator(mode="after")
+    def _agree(self) -> ApiLatencySection:
+        return agreeing(self, "clear_below", self.clear_below <= self.slower_than, "at most", "slower_than")
+
+
+class ApiIncidentsSection(RuleSection):
+    """`rules.api_incidents`."""
+
+    window: WholeHours
+    rate_limits: of.Count
+    circuit_openings: of.Count
+    clear_share: of.Share
+    circuit_severity: of.SeverityWord
+
+
+class ErrorBudgetSection(RuleSection):
+    """`rules.error_budget`."""
+
+    burn_factor: of.BurnFactor
+    long_days: of.BurnDays
+    short_days: of.BurnDays
+    min_events: of.Records
+
+    @model_validator(mode="after")
+    def _agree(self) -> ErrorBudgetSection:
+        return agreeing(self, "short_days", self.short_days < self.long_days, "less than", "long_days")
+
+
 class RulesSection(Section):
     """`rules`: the names of `RulePolicies`."""
 
@@ -187,6 +243,10 @@ class RulesSection(Section):
     data_quality: DataQualitySection
     quality_drop: QualityDropSection
     empty_syncs: EmptySyncsSection
+    api_errors: ApiErrorsSection
+    api_latency: ApiLatencySection
+    api_incidents: ApiIncidentsSection
+    error_budget: ErrorBudgetSection
     monitor_health: RuleSection
 
 
@@ -204,6 +264,10 @@ def rules_of(section: RulesSection) -> rule_policies.RulePolicies:
         data_quality=rule_policies.DataQualityPolicy(**_of_core(section.data_quality)),
         quality_drop=rule_policies.QualityDropPolicy(**_of_core(section.quality_drop)),
         empty_syncs=rule_policies.EmptySyncsPolicy(**_of_core(section.empty_syncs)),
+        api_errors=rule_policies.ApiErrorsPolicy(**_of_core(section.api_errors)),
+        api_latency=rule_policies.ApiLatencyPolicy(**_of_core(section.api_latency)),
+        api_incidents=rule_policies.ApiIncidentsPolicy(**_of_core(section.api_incidents)),
+        error_budget=rule_policies.ErrorBudgetPolicy(**_of_core(section.error_budget)),
         monitor_health=rule_policies.MonitorHealthPolicy(**_of_core(section.monitor_health)),
     )
 

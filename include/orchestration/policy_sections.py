@@ -63,6 +63,8 @@ Points = Annotated[float, BeforeValidator(_points)]
 """Between two percentages."""
 PointsOrNever = Annotated[float | None, BeforeValidator(values.or_never(_points))]
 Deviations = Annotated[float, BeforeValidator(values.number(at_least=0, at_most=100))]
+BurnFactor = Annotated[float, BeforeValidator(values.number(at_least=0.1, at_most=100))]
+BurnDays = Annotated[int, BeforeValidator(values.whole_number(at_least=1, at_most=28))]
 Switch = Annotated[bool, BeforeValidator(values.switch)]
 Zone = Annotated[str, BeforeValidator(values.zone)]
 ConnectionId = Annotated[str, BeforeValidator(values.connection_id)]

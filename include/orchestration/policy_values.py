@@ -65,6 +65,13 @@ def duration(*, at_least: timedelta = timedelta(0), at_most: timedelta) -> Calla
     return validate
 
 
+def whole_hours(duration: timedelta) -> timedelta:
+    """Validate a duration of whole hours: what is counted by the hour cannot be cut finer."""
+    if duration % timedelta(hours=1) or not duration:
+        raise refused("use whole hours, such as 1h or 24h")
+    return duration
+
+
 def or_never(of_value: Callable[[Any], Value]) -> Callable[[Any], Value | None]:
     """Return a validator of what ``of_value`` takes, or of the word ``never`` (None)."""
     return _or_word(of_value, word=NEVER, meaning=None)

@@ -110,7 +110,7 @@ def due_windows(checks: Sequence[Check], *, after: datetime, until: datetime) ->
     """
     Yield the ends of the checks' windows in ``(after, until]``, the earliest first, the more frequent check first.
 
-    A check's windows end at the multiples of its length since midnight UTC, as its DAG's cron says.
+    A check's windows end at the multiples of its length since midnight UTC, or `Check.past` them, as its DAG's cron says.
 
     Raises:
         ValueError: ``after`` or ``until`` is naive.
@@ -130,5 +130,6 @@ def due_windows(checks: Sequence[Check], *, after: datetime, until: datetime) ->
 
 def _first_end(check: Check, *, after: datetime) -> datetime:
     midnight = after.replace(hour=0, minute=0, second=0, microsecond=0)
-    passed = int((after - midnight).total_seconds() // check.every.total_seconds())  # pendulum divides by no timedelta
-    return midnight + (passed + 1) * check.every
+    since = (after - midnight - check.past).total_seconds()
+    passed = int(since // check.every.total_seconds())  # pendulum divides by no timedelta
+    return midnight + (passed + 1) * check.every + check.past

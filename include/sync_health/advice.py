@@ -142,6 +142,28 @@ BY_RULE: Mapping[str, Advice] = {
         first_step="In ServiceTitan, see whether such records were created since; if so, start a full sync of this data type in "
         "Hub Plus and compare the app's scopes; if not, ask the customer",
     ),
+    "api_errors": Advice(
+        likely_cause="ServiceTitan refuses or fails these calls; the status codes tell which: 401 and 403 are the credential or "
+        "a scope, 404 a path that has changed, 429 the rate, 500 and above ServiceTitan itself",
+        first_step="Take the commonest status code: from 500 on check status.servicetitan.com; else read servicetitan_errors.log of "
+        "that hour for the endpoint",
+    ),
+    "api_latency": Advice(
+        likely_cause="ServiceTitan is slow, calls ask for too much at once, or the network between us and it is disturbed",
+        first_step="See whether other endpoints are slow too: if so, check status.servicetitan.com; if not, ask for smaller pages of "
+        "this one",
+    ),
+    "api_incidents": Advice(
+        likely_cause="Too many calls for this tenant within a short time, or calls that failed in a row until Hub Plus stopped "
+        "calling for a while",
+        first_step="Look for syncs of the same tenant that overlap, or another integration that uses the same app; after an open "
+        "circuit breaker, follow the error of this credential's latest failed sync",
+    ),
+    "error_budget": Advice(
+        likely_cause="Something small fails day after day, below what the other alerts look for",
+        first_step="Look at the last days by credential in monitoring.quality_daily: where few of them lose most, mend those; "
+        "where all lose a little, compare with the last change of Hub Plus",
+    ),
     "monitor_health": Advice(
         likely_cause="The monitor cannot read the source, or must not trust it: while this lasts, none of this check's alerts "
         "closes as recovered, and new trouble may go unseen",

@@ -96,6 +96,17 @@ _SHOWN_ELSEWHERE = frozenset(
         "usual_percent",
         "threshold_points",
         "empty_syncs",
+        "threshold_ms",
+        "threshold_factor",
+        "failed_calls",
+        "calls_failed",
+        "objective",
+        "good",
+        "total",
+        "first_day",
+        "long_days",
+        "short_days",
+        "target_percent",
     }
 )
 _LABELS = {
@@ -126,6 +137,20 @@ _LABELS = {
     "days_compared": "Compared with",
     "last_records_at": "Last sync with records",
     "days_with_records": "Days with records, of those with a sync",
+    "calls": "Calls",
+    "status_codes": "Failed calls by status",
+    "timed_calls": "Calls with a response time",
+    "p95_ms": "95th percentile, milliseconds",
+    "average_ms": "Average, milliseconds",
+    "slowest_ms": "Slowest, milliseconds",
+    "incidents": "Incidents",
+    "counted_until_at": "Counted until",
+    "told_by": "Told by",
+    "achieved_percent": "Achieved",
+    "budget_left_percent": "Budget left",
+    "burn_factor": "Burns so many times as fast as it lasts",
+    "burn_factor_short": "The same, of the last days",
+    "last_day": "Last day",
 }
 KNOWN_EVIDENCE = _SHOWN_ELSEWHERE | _LABELS.keys()
 """The keys that messages have words for, or leave out on purpose."""
@@ -137,6 +162,10 @@ _THRESHOLDS = {
     "share_percent": "threshold_percent",
     "newest_percent": "threshold_percent",
     "drop_points": "threshold_points",
+    "p95_ms": "threshold_ms",
+    "incidents": "threshold",
+    "achieved_percent": "target_percent",
+    "burn_factor": "threshold_factor",
 }
 """The evidence that tells what a number was measured by."""
 

@@ -17,6 +17,12 @@ COUNTED_RULES = ("data_quality", "empty_syncs")
 TREND_RULES = ("quality_drop", "empty_syncs")
 """What is compared with our own stored days: not judged without them, nor in a historical run."""
 
+API_RULES = ("api_errors", "api_latency", "api_incidents")
+"""What is judged by our own hours of API calls."""
+
+OWN_RULES = (*API_RULES, "error_budget")
+"""What is judged by our own tables alone: a check with no other rule reads nothing of the source."""
+
 RULES = (
     "platform_outage",
     "no_syncs",
@@ -29,6 +35,8 @@ RULES = (
     "data_quality",
     "quality_drop",
     "empty_syncs",
+    *API_RULES,
+    "error_budget",
 )
 """All rules but the monitor's own health, in the order in which they are judged: causes before symptoms."""
 
@@ -41,6 +49,7 @@ class Check:
     Args:
         name: as ``check_run``, ``live_horizon`` and monitor-health alerts name it.
         every: how often it runs, which is the length of its window.
+        past: how long after the multiples of that its windows end.
         rules: judged of everyone.
         of_failing: judged of the credentials that fail in this very check, or have an open alert: a cause must be known
             no later than its symptom.
@@ -52,6 +61,12 @@ class Check:
     rules: tuple[str, ...]
     of_failing: tuple[str, ...] = ()
     of_open: tuple[str, ...] = ()
+    past: timedelta = timedelta(0)
+
+    @property
+    def reads_source(self) -> bool:
+        """Whether any of its rules needs rows of the source."""
+        return not set(self.all_rules) <= set(OWN_RULES)
 
     @property
     def all_rules(self) -> tuple[str, ...]:
@@ -72,11 +87,16 @@ SYNC_FAILURES = Check(
 CREDENTIAL_HEALTH = Check(name="credential_health", every=timedelta(hours=6), rules=CREDENTIAL_RULES)
 
 DATA_QUALITY = Check(
-    name="data_quality", every=timedelta(hours=6), rules=("data_quality", "quality_drop", "empty_syncs")
+    name="data_quality",
+    every=timedelta(hours=6),
+    rules=("data_quality", "quality_drop", "empty_syncs", "error_budget"),
 )
+
+API_METRICS = Check(name="api_metrics", every=timedelta(hours=1), rules=API_RULES, past=timedelta(minutes=5))
+"""The hourly check of API calls: five minutes past, when the slowest call of the hour has been answered and recorded."""
 
 EVERYTHING = Check(name="everything", every=timedelta(minutes=15), rules=RULES)
 """All at once: for the shell, and for the baseline of a database that is watched for the first time."""
 
-CHECKS = {check.name: check for check in (SYNC_FAILURES, CREDENTIAL_HEALTH, DATA_QUALITY)}
+CHECKS = {check.name: check for check in (SYNC_FAILURES, CREDENTIAL_HEALTH, DATA_QUALITY, API_METRICS)}
 """The scheduled ones, by name."""

@@ -30,6 +30,9 @@ SYMPTOMS: Mapping[str, tuple[str, ...]] = {
     "stale_sync": ("monitor_health", "no_syncs", "token_expiry", "connection_error"),
     # One bad sync makes its day bad. Nothing hides empty syncs: they complete, whatever else fails.
     "quality_drop": ("data_quality",),
+    # Many credentials whose syncs fail with one class of error: their calls do too, one by one.
+    "api_errors": ("platform_outage",),
+    "api_incidents": ("platform_outage",),
 }
 """The rules whose alerts may be hidden, and the rules of the causes that hide them."""
 

@@ -18,6 +18,7 @@ from include.sync_health.alerts import Alert
 from include.sync_health.checks import PLATFORM_RULES, RULES, SYNC_FAILURES, TREND_RULES, Check
 from include.sync_health.credential_facts import ERROR_STATUS, KNOWN_STATUSES
 from include.sync_health.frames import id_text
+from include.sync_health.measured_facts import NOTHING_MEASURED, MeasuredFacts
 from include.sync_health.observations import Observation
 from include.sync_health.own_health import RULE_OFF, judge_health, said_of
 from include.sync_health.policy import Policy
@@ -44,6 +45,8 @@ FAILURE_RULES = ("sync_failures", "consecutive_failures")
 NO_LONGER_JUDGED = "the policy no longer judges this"
 IN_DOUBT = "the source cannot be trusted at the moment"
 NOTHING_STORED = "the stored days to compare with were not read"
+NOT_MEASURED = "what was measured was not read"
+NO_LONGER_COUNTED = "nothing of it was counted any more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,7 @@ class TickInput:
         scope: which credentials this run judges; None for all.
         whole_environments: environments of which ``scope`` leaves nothing out.
         stored: the stored days that `TREND_RULES` compare with; None: those rules are not judged.
+        measured: what is measured beside the syncs; a rule whose part of it is None is not judged.
         tells_all: False: CLEAR and NO_DATA of what has no open alert may be counted instead of told, where nothing
             turns on them.
     """
@@ -79,6 +83,7 @@ class TickInput:
     scope: Callable[[Subject], bool] | None = None
     whole_environments: Collection[str] = ()
     stored: StoredDays | None = None
+    measured: MeasuredFacts = NOTHING_MEASURED
     tells_all: bool = True
 
 
@@ -228,6 +233,8 @@ def _judge(
         return retired
     if rule in TREND_RULES and tick.stored is None:
         return [*retired, *(said_of(alert, Verdict.NO_DATA, reason=NOTHING_STORED) for alert in fitting)]
+    if not tick.measured.has(rule):
+        return [*retired, *(said_of(alert, Verdict.NO_DATA, reason=NOT_MEASURED) for alert in fitting)]
     counted: Counter[Verdict] = Counter()
     try:
         frame = JUDGED_BY[rule](
@@ -241,12 +248,22 @@ def _judge(
                 policy=policy,
                 as_of=tick.as_of,
                 stored=tick.stored,
+                measured=tick.measured,
                 untold=None if untold is None else counted,
             )
         )
         if untold is not None:
             untold[rule] = counted
-        return [*retired, *(capped(each, policy=policy) for each in Observation.from_frame(frame))]
+        said_now = [capped(each, policy=policy) for each in Observation.from_frame(frame)]
+        if rule == "error_budget":
+            # It speaks of the environments that had an event; an open alert of another one has nothing to go by.
+            heard = {each.fingerprint for each in said_now}
+            said_now += [
+                said_of(alert, Verdict.NO_DATA, reason=NO_LONGER_COUNTED)
+                for alert in fitting
+                if alert.fingerprint not in heard
+            ]
+        return [*retired, *said_now]
     except Exception as error:  # whatever it is, the other rules must go on, and somebody is told
         log.exception("the rule %s failed", rule)
         # The exception may quote a row, and the record of the run keeps this as it is.
@@ -305,7 +322,7 @@ def _silence(tick: TickInput, *, policy: Policy) -> Blindness | None:
 
 def _empty_table(tick: TickInput) -> Iterable[Blindness]:
     """Yield that there is no credential at all: a source that lost its tables, not a platform that lost its customers."""
-    if tick.credentials.empty and "no_rows" not in {each.cause for each in tick.blindness}:
+    if tick.check.reads_source and tick.credentials.empty and "no_rows" not in {each.cause for each in tick.blindness}:
         yield Blindness(
             check=tick.check.name,
             cause="no_rows",
@@ -314,8 +331,11 @@ def _empty_table(tick: TickInput) -> Iterable[Blindness]:
 
 
 def _doubts_of_others(tick: TickInput) -> frozenset[str]:
-    """Return the open doubts of the 15-minute check, which alone sees the source's rhythm: the others believe it."""
-    if "no_syncs" in tick.check.rules:
+    """
+    Return the open doubts of the 15-minute check, which alone sees the source's rhythm: the others believe it, but one that
+    reads nothing of the source.
+    """
+    if "no_syncs" in tick.check.rules or not tick.check.reads_source:
         return frozenset()
     causes = {alert.identity["cause"] for alert in tick.open_alerts.values() if alert.rule == "monitor_health"}
     return frozenset(causes & {STALE_SOURCE, WRONG_TIME_ZONE})

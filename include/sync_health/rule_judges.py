@@ -10,11 +10,17 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from include.sync_health.alerts import Alert
+from include.sync_health.api_incidents import judge_api_incidents
+from include.sync_health.api_rules import judge_api_errors, judge_api_latency
+from include.sync_health.api_window import ApiWindow
 from include.sync_health.connection_errors import judge_connection_errors
+from include.sync_health.daily_quality import local_day
 from include.sync_health.empty_syncs import judge_empty_syncs
+from include.sync_health.error_budget import judge_error_budget
 from include.sync_health.failures import judge_consecutive_failures, judge_sync_failures
 from include.sync_health.frames import id_text
 from include.sync_health.freshness import judge_stale_syncs
+from include.sync_health.measured_facts import NOTHING_MEASURED, MeasuredFacts
 from include.sync_health.platform_outage import judge_platform_outage
 from include.sync_health.policy import ACTIVE_STATUSES, Policy
 from include.sync_health.quality import judge_data_quality
@@ -40,6 +46,7 @@ class RuleInput:
         chosen: judge only these credentials; None for all.
         open_alerts: the rule's own, such as the policy still judges.
         policy: the whole of it.
+        measured: likewise; a rule that judges what is measured is not asked without it.
         untold: where given, a rule may count here, instead of telling, CLEAR and NO_DATA of what has no open alert.
     """
 
@@ -52,6 +59,7 @@ class RuleInput:
     policy: Policy
     as_of: datetime
     stored: StoredDays | None = None
+    measured: MeasuredFacts = NOTHING_MEASURED
     untold: Counter[Verdict] | None = None
 
     @property
@@ -211,6 +219,41 @@ def _empty_syncs(given: RuleInput) -> pd.DataFrame:
     )
 
 
+def _api_errors(given: RuleInput) -> pd.DataFrame:
+    return judge_api_errors(
+        _api(given), policy=given.policy.rules.api_errors, as_of=given.as_of, open_keys=_endpoints(given.open_alerts)
+    )
+
+
+def _api_latency(given: RuleInput) -> pd.DataFrame:
+    return judge_api_latency(
+        _api(given), policy=given.policy.rules.api_latency, as_of=given.as_of, open_keys=_endpoints(given.open_alerts)
+    )
+
+
+def _api_incidents(given: RuleInput) -> pd.DataFrame:
+    return judge_api_incidents(
+        _api(given),
+        subjects=given.subjects,
+        policy=given.policy.rules.api_incidents,
+        as_of=given.as_of,
+        open_keys={(alert.identity["credential"], alert.identity["kind"]) for alert in given.open_alerts},
+    )
+
+
+def _error_budget(given: RuleInput) -> pd.DataFrame:
+    days = given.measured.objective_days
+    if days is None:
+        raise ValueError("the service levels were to be judged without their days")
+    return judge_error_budget(
+        days,
+        levels=given.policy.service_levels,
+        policy=given.policy.rules.error_budget,
+        today=local_day(given.as_of, timezone=given.policy.reporting_timezone),
+        as_of=given.as_of,
+    )
+
+
 JUDGED_BY: Mapping[str, Judge] = {
     "platform_outage": _platform_outage,
     "no_syncs": _no_syncs,
@@ -223,6 +266,10 @@ JUDGED_BY: Mapping[str, Judge] = {
     "data_quality": _data_quality,
     "quality_drop": _quality_drop,
     "empty_syncs": _empty_syncs,
+    "api_errors": _api_errors,
+    "api_latency": _api_latency,
+    "api_incidents": _api_incidents,
+    "error_budget": _error_budget,
 }
 """How each rule is judged; the keys are `include.sync_health.checks.RULES`."""
 
@@ -235,6 +282,16 @@ def _stored(given: RuleInput) -> StoredDays:
     if given.stored is None:
         raise ValueError("a rule that compares with stored days was asked without them")
     return given.stored
+
+
+def _api(given: RuleInput) -> ApiWindow:
+    if given.measured.api is None:
+        raise ValueError("a rule that judges API calls was asked without them")
+    return given.measured.api
+
+
+def _endpoints(alerts: Sequence[Alert]) -> set[tuple[str, str]]:
+    return {(alert.identity["environment"], alert.identity["endpoint"]) for alert in alerts}
 
 
 def _last_failure(alert: Alert) -> datetime | None:

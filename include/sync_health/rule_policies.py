@@ -8,35 +8,41 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from include.sync_health.errors import PolicyError
+from include.sync_health.api_rule_policies import (
+    ApiErrorsPolicy,
+    ApiIncidentsPolicy,
+    ApiLatencyPolicy,
+    ErrorBudgetPolicy,
+)
+from include.sync_health.rule_policy import RuleMode, RulePolicy
 from include.sync_health.verdicts import Severity
+
+__all__ = [
+    "ApiErrorsPolicy",
+    "ApiIncidentsPolicy",
+    "ApiLatencyPolicy",
+    "ConnectionErrorPolicy",
+    "ConsecutiveFailuresPolicy",
+    "DataQualityPolicy",
+    "EmptySyncsPolicy",
+    "ErrorBudgetPolicy",
+    "MonitorHealthPolicy",
+    "NoSyncsPolicy",
+    "PlatformOutagePolicy",
+    "QualityDropPolicy",
+    "QualityIdentity",
+    "RuleMode",
+    "RulePolicies",
+    "RulePolicy",
+    "StaleSyncPolicy",
+    "StuckSyncPolicy",
+    "SyncFailuresPolicy",
+    "TokenExpiryPolicy",
+    "TokenJudgement",
+]
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-
-
-class RuleMode(StrEnum):
-    """What becomes of a rule's verdicts."""
-
-    LIVE = "live"  # recorded and sent
-    SHADOW = "shadow"  # recorded, not sent
-    OFF = "off"  # not evaluated
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RulePolicy:
-    """What every rule has."""
-
-    mode: RuleMode = RuleMode.LIVE
-    severity: Severity = Severity.MEDIUM
-    for_: timedelta = timedelta(0)  # how long a breach must last before it opens (`for` in the file)
-    keep_firing_for: timedelta = timedelta(0)  # how long it must stay clear before it closes
-
-    def __post_init__(self) -> None:
-        """Refuse negative durations."""
-        for name in ("for_", "keep_firing_for"):
-            if getattr(self, name) < timedelta(0):
-                raise PolicyError(path=name.rstrip("_"), value=getattr(self, name), allowed="use 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +204,10 @@ class RulePolicies:
     data_quality: DataQualityPolicy = field(default_factory=DataQualityPolicy)
     quality_drop: QualityDropPolicy = field(default_factory=QualityDropPolicy)
     empty_syncs: EmptySyncsPolicy = field(default_factory=EmptySyncsPolicy)
+    api_errors: ApiErrorsPolicy = field(default_factory=ApiErrorsPolicy)
+    api_latency: ApiLatencyPolicy = field(default_factory=ApiLatencyPolicy)
+    api_incidents: ApiIncidentsPolicy = field(default_factory=ApiIncidentsPolicy)
+    error_budget: ErrorBudgetPolicy = field(default_factory=ErrorBudgetPolicy)
     monitor_health: MonitorHealthPolicy = field(default_factory=MonitorHealthPolicy)
 
     def named(self, rule: str) -> RulePolicy:

@@ -12,7 +12,8 @@ import pytest
 
 from include.cli import main
 from include.commands.check import CHECKS
-from include.sync_health.checks import COUNTED_RULES, RULES, TREND_RULES
+from include.sync_health.checks import COUNTED_RULES, OWN_RULES, RULES, TREND_RULES
+from tests.orchestration.calling_world import call_badly
 from tests.orchestration.monitored_world import NOON, MonitoredWorld, monitored_world
 from tests.orchestration.trending_days import bring_nothing, lose_yesterday
 
@@ -98,8 +99,8 @@ def break_everything(world: MonitoredWorld, *, now: datetime) -> None:
 def test_every_check_tells_its_own_rule(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
     """Each that needs no schema of ours by its name in the shell, and all of them together."""
     break_everything(world, now=datetime.now(UTC))
-    needing_nothing = {name: rule for name, rule in CHECKS.items() if rule not in TREND_RULES}
-    assert {*needing_nothing.values(), *TREND_RULES} == {*RULES}
+    needing_nothing = {name: rule for name, rule in CHECKS.items() if rule not in {*TREND_RULES, *OWN_RULES}}
+    assert {*needing_nothing.values(), *TREND_RULES, *OWN_RULES} == {*RULES}
     told: dict[str, set[str]] = {}
     for name in (*needing_nothing, "all"):
         assert main(["check", name, "--json"]) == 1
@@ -116,8 +117,11 @@ def test_every_check_tells_its_own_rule(world: MonitoredWorld, capsys: pytest.Ca
 def test_trends_need_the_monitoring_schema(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
     """Of all, they are left out with a note; by themselves, there is nothing to check."""
     assert main(["check", "all", *AT_NOON]) == 0
-    assert "note: quality_drop and empty_syncs: not checked: needs the monitoring schema" in capsys.readouterr().err
-    for name in ("quality-drop", "empty-syncs"):
+    assert (
+        "note: quality_drop, empty_syncs, api_errors, api_latency, api_incidents and error_budget: not checked: "
+        "needs the monitoring schema"
+    ) in capsys.readouterr().err
+    for name in ("quality-drop", "empty-syncs", "api-errors", "api-latency", "api-incidents", "error-budget"):
         assert main(["check", name, *AT_NOON]) == 2
         assert "not checked: needs the monitoring schema" in capsys.readouterr().err
 
@@ -135,7 +139,8 @@ def test_trends_are_checked_where_there_is_one(
         for name, rules in (
             ("quality-drop", {"quality_drop"}),
             ("empty-syncs", {"empty_syncs"}),
-            ("all", {"quality_drop", "empty_syncs"}),
+            ("error-budget", {"error_budget"}),
+            ("all", {"quality_drop", "empty_syncs", "error_budget"}),
         ):
             assert main(["check", name, *AT_NOON, "--json"]) == 1
             answer = json.loads(capsys.readouterr().out)
@@ -143,6 +148,28 @@ def test_trends_are_checked_where_there_is_one(
             assert {each["type"] for each in answer["observations"] if each["verdict"] == "breach"} == {
                 f"servicetitan_{rule}" for rule in rules
             }
+
+
+def test_api_calls_are_checked_by_our_own_tables_alone(
+    make_database: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also where the source does not answer at all."""
+    with monitored_world(make_database, monkeypatch, tmp_path) as world:
+        call_badly(world, hour=NOON - HOUR)
+        monkeypatch.setenv("AIRFLOW_CONN_HUB_PLUS_DB", "postgresql://nobody@127.0.0.1:1/nothing")
+        for name, rule in (
+            ("api-errors", "api_errors"),
+            ("api-latency", "api_latency"),
+            ("api-incidents", "api_incidents"),
+        ):
+            assert main(["check", name, *AT_NOON, "--json"]) == 1
+            answer = json.loads(capsys.readouterr().out)
+            assert list(answer["checks"]) == [name]
+            assert answer["checks"][name]["rows_read"] == 0
+            assert {each["type"] for each in answer["observations"]} == {f"servicetitan_{rule}"}
 
 
 def test_what_our_own_tables_remember_is_used_where_they_are_there(
@@ -272,7 +299,7 @@ def test_record_counts_that_cannot_be_read_blind_data_quality_alone(
     answer = json.loads(out)
     assert "servicetitan_sync_failures" in {each["type"] for each in answer["observations"]}
     assert list(answer["checks"]) == [
-        name for name, rule in CHECKS.items() if rule not in {*COUNTED_RULES, *TREND_RULES}
+        name for name, rule in CHECKS.items() if rule not in {*COUNTED_RULES, *TREND_RULES, *OWN_RULES}
     ]
     assert "cannot tell: data_quality: " in err
     assert "records_processed" in err

@@ -235,6 +235,39 @@ from tests.orchestration.told_mistakes import Write, mistake_at
         pytest.param(
             "rules: {empty_syncs: {weeks: 0}}", "rules.empty_syncs.weeks", "from 1 to 52", id="no week to compare with"
         ),
+        pytest.param(
+            "rules: {api_errors: {window: 90m}}", "rules.api_errors.window", "use whole hours", id="an hour and a half"
+        ),
+        pytest.param(
+            "rules: {api_errors: {clear_share: 2}}",
+            "rules.api_errors.clear_share",
+            "at most breach_share, which is 1",
+            id="errors that are clear",
+        ),
+        pytest.param(
+            "rules: {api_errors: {high_share: 0.9}}",
+            "rules.api_errors.high_share",
+            "at least breach_share, which is 1",
+            id="errors that are high before they breach",
+        ),
+        pytest.param(
+            "rules: {api_latency: {clear_below: 6s}}",
+            "rules.api_latency.clear_below",
+            "at most slower_than, which is 5s",
+            id="slow and clear",
+        ),
+        pytest.param(
+            "rules: {api_incidents: {circuit_openings: 0}}",
+            "rules.api_incidents.circuit_openings",
+            "from 1 to 10000",
+            id="no opening is none",
+        ),
+        pytest.param(
+            "rules: {error_budget: {short_days: 3}}",
+            "rules.error_budget.short_days",
+            "less than long_days, which is 3",
+            id="a short span that is the long one",
+        ),
     ],
 )
 def test_a_mistake_names_its_path_value_and_what_is_allowed(overlay: Write, text: str, path: str, says: str) -> None:

@@ -49,12 +49,13 @@ def runner(world: MonitoredWorld, **options: Any) -> TickRunner:
                 ("12:00", "sync_failures"),
                 ("12:00", "credential_health"),
                 ("12:00", "data_quality"),
+                ("12:05", "api_metrics"),
                 ("12:15", "sync_failures"),
             ],
-            id="at noon all three, the frequent one first",
+            id="at noon all three, the frequent one first, and five past the hourly one",
         ),
         pytest.param(
-            datetime(2026, 3, 10, 12, 0, tzinfo=UTC),
+            datetime(2026, 3, 10, 12, 5, tzinfo=UTC),
             datetime(2026, 3, 10, 12, 14, tzinfo=UTC),
             [],
             id="the start is excluded, and a quarter is not over before it ends",
@@ -70,7 +71,7 @@ def runner(world: MonitoredWorld, **options: Any) -> TickRunner:
 def test_windows_end_where_the_dags_windows_end(
     after: datetime, until: datetime, expected: list[tuple[str, str]]
 ) -> None:
-    """The cron expressions of the three DAGs."""
+    """The cron expressions of the DAGs."""
     found = due_windows(tuple(CHECKS.values()), after=after, until=until)
 
     assert [(f"{as_of:%H:%M}", check.name) for as_of, check in found] == expected
@@ -116,7 +117,7 @@ def test_hours_of_ticks_tell_what_the_dags_would_tell(world: MonitoredWorld) -> 
     runs = runner(world, drain=drain, configured=("slack",), before_tick=as_time_goes_by(breaks_and_recovers(world)))
     ticks = list(runs.run(after=NOON, until=NOON + 6 * HOUR))
 
-    assert len(ticks) == 24 + 2
+    assert len(ticks) == 24 + 2 + 6
     assert [(each.as_of, each.outcome.opened) for each in ticks if each.outcome.opened] == [(NOON + HOUR, 2)]
     assert [each.as_of for each in ticks if each.outcome.closed] == [NOON + 3 * HOUR]
     assert len(world.slack_texts()) == 2

@@ -56,7 +56,7 @@ def policies(draw: st.DrawFn) -> core.Policy:
 
     window, threshold, open_for, within = span(1), draw(st.integers(1, 100)), span(1, 86_400), span(2)
     (outage_clear, outage_breach), (quality_clear, quality_breach) = shares(), shares()
-    weeks = draw(st.integers(1, 52))
+    weeks, whole_hours = draw(st.integers(1, 52)), timedelta(hours=draw(st.integers(1, 168)))
     statuses = st.sampled_from(["active", "connected", "error", "inactive", "pending"])
     receivers = draw(
         st.dictionaries(
@@ -161,6 +161,36 @@ def policies(draw: st.DrawFn) -> core.Policy:
                 weeks=weeks,
                 min_days=draw(st.integers(1, weeks)),
                 usual_share=outage_breach,
+            ),
+            api_errors=rule_policies.ApiErrorsPolicy(
+                **common(),
+                window=whole_hours,
+                breach_share=quality_breach,
+                clear_share=quality_clear,
+                high_share=or_never(quality_breach),
+                min_calls=draw(st.integers(0, 1_000_000)),
+            ),
+            api_latency=rule_policies.ApiLatencyPolicy(
+                **common(),
+                window=whole_hours,
+                slower_than=timedelta(hours=1),
+                clear_below=span(1, 3_600),
+                min_calls=draw(st.integers(0, 1_000_000)),
+            ),
+            api_incidents=rule_policies.ApiIncidentsPolicy(
+                **common(),
+                window=whole_hours,
+                rate_limits=threshold,
+                circuit_openings=draw(st.integers(1, 100)),
+                clear_share=outage_clear,
+                circuit_severity=draw(st.sampled_from(Severity)),
+            ),
+            error_budget=rule_policies.ErrorBudgetPolicy(
+                **common(),
+                burn_factor=draw(st.floats(0.1, 100)),
+                long_days=draw(st.integers(3, 28)),
+                short_days=draw(st.integers(1, 2)),
+                min_events=draw(st.integers(0, 1_000_000)),
             ),
             monitor_health=rule_policies.MonitorHealthPolicy(**common()),
         ),

@@ -14,11 +14,12 @@ import yaml
 from include.orchestration.policy_file import OVERLAY_VARIABLE, load_policy
 from include.orchestration.policy_schema import tree_of
 from include.sync_health.alerts import AlertState
-from include.sync_health.checks import SYNC_FAILURES
+from include.sync_health.checks import OWN_RULES, SYNC_FAILURES
 from include.sync_health.company_names import CompanyNames
 from include.sync_health.daily_quality import aggregate_days
 from include.sync_health.policy import Policy
 from tests.agreement.plain_frames import counted_runs, credentials_of
+from tests.story.measured import BAD_CALLS, BURNT_DAYS
 from tests.story.ticks import (
     ACME,
     DAY,
@@ -246,6 +247,30 @@ SWITCHES = [
         id="syncs may bring nothing",
     ),
     pytest.param(
+        "rules.api_errors.mode",
+        severities("api_errors", measured=BAD_CALLS),
+        ["medium"],
+        [],
+        id="calls may fail",
+    ),
+    pytest.param(
+        "rules.api_latency.mode", severities("api_latency", measured=BAD_CALLS), ["medium"], [], id="calls may be slow"
+    ),
+    pytest.param(
+        "rules.api_incidents.mode",
+        severities("api_incidents", measured=BAD_CALLS),
+        ["medium"],
+        [],
+        id="calls may be refused for their rate",
+    ),
+    pytest.param(
+        "rules.error_budget.mode",
+        severities("error_budget", measured=BURNT_DAYS),
+        ["medium"],
+        [],
+        id="no budget is watched",
+    ),
+    pytest.param(
         "recheck_open",
         stale_alert_after_a_success,
         AlertState.INACTIVE,
@@ -317,7 +342,7 @@ def test_every_line_of_the_overlay_says_what_the_story_says() -> None:
     assert unexplained <= {
         *(f"{severity}: every run" for severity in ("critical", "high", "medium", "low")),
         *(f"{rule}: {{mode: off}}" for rule in ("platform_outage", "no_syncs", "consecutive_failures", "stuck_sync")),
-        *(f"{rule}: {{mode: off}}" for rule in ("quality_drop", "empty_syncs")),
+        *(f"{rule}: {{mode: off}}" for rule in ("quality_drop", "empty_syncs", *OWN_RULES)),
         "monitor_health: {mode: live}",
         "monitored_statuses: [active, connected, error, inactive, pending]",
         "mode: live",

@@ -13,6 +13,7 @@ from include.sync_health.checks import EVERYTHING, Check
 from include.sync_health.credential_facts import credential_facts
 from include.sync_health.judgement import TickInput, judge_tick
 from include.sync_health.lifecycle import step
+from include.sync_health.measured_facts import NOTHING_MEASURED, MeasuredFacts
 from include.sync_health.notifications import decide
 from include.sync_health.observations import Observation
 from include.sync_health.policy import Policy
@@ -59,6 +60,7 @@ def run_check(
     as_of: datetime = AS_OF,
     alerts: Mapping[str, Alert] | None = None,
     stored: StoredDays | None = None,
+    measured: MeasuredFacts = NOTHING_MEASURED,
 ) -> Run:
     """Judge, step and decide, as the DAG's task does between its two databases."""
     known = dict(alerts or {})
@@ -71,6 +73,7 @@ def run_check(
             check=check,
             open_alerts={key: alert for key, alert in known.items() if alert.state.is_open},
             stored=stored,
+            measured=measured,
         ),
         policy=policy,
     ).observations

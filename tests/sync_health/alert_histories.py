@@ -63,6 +63,10 @@ IDENTITIES: Mapping[str, Mapping[str, str]] = {
     "data_quality": {"credential": "1", "data_type": "jobs"},
     "quality_drop": {"credential": "1", "data_type": "jobs"},
     "empty_syncs": {"credential": "1", "data_type": "jobs"},
+    "api_errors": {"environment": "production", "endpoint": "/customers"},
+    "api_latency": {"environment": "production", "endpoint": "/customers"},
+    "api_incidents": {"credential": "1", "kind": "rate_limit"},
+    "error_budget": {"objective": "quality", "environment": "production"},
 }
 """One alert of each rule; those of one world explain each other where the rules do."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from include.sync_health.alerts import Alert, AlertState, CloseReason
 from include.sync_health.observations import episode_of, fingerprint_of
 from include.sync_health.verdicts import ErrorClass, Severity
+from tests.sync_health.measured_alerts import MEASURED, RECOVERED_MEASURED
 
 AS_OF = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 OPENED = AS_OF - timedelta(hours=3, minutes=15)
@@ -232,6 +233,7 @@ def alert(rule: str, **changes: Any) -> Alert:
                 "days_with_records": "8 of 8 Mondays, 7 of 8 Tuesdays",
             },
         },
+        **MEASURED,
         "monitor_health": {
             "identity": {"check": "sync_failures", "cause": "unreachable"},
             "severity": Severity.HIGH,
@@ -279,6 +281,10 @@ RULES = (
     "data_quality",
     "quality_drop",
     "empty_syncs",
+    "api_errors",
+    "api_latency",
+    "api_incidents",
+    "error_budget",
 )
 
 EVIDENCE_OF_RECOVERY = {
@@ -290,6 +296,7 @@ EVIDENCE_OF_RECOVERY = {
     "data_quality": "4 of 480 records of the newest sync failed (0.8%), less than 10%",
     "quality_drop": "95.9% on Tuesday 2026-11-24 is 0.4 points below the median of 8 Tuesdays, 96.3%: less than 2.5",
     "empty_syncs": "the sync that completed at 2026-11-24 11:50 UTC brought 120 records",
+    **RECOVERED_MEASURED,
 }
 """As each rule words it; the others close with the latest run."""
 

@@ -47,6 +47,11 @@ def every_rule(
         # Without stored days nothing is compared with: see `oracle_trends`.
         "quality_drop": {},
         "empty_syncs": {},
+        # Without what is measured beside the syncs nothing is judged by it.
+        "api_errors": {},
+        "api_latency": {},
+        "api_incidents": {},
+        "error_budget": {},
     }
     sandbox = {str(each.id) for each in credentials if each.environment == "integration"}
     return {

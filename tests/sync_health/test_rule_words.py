@@ -10,10 +10,20 @@ import pandas as pd
 import pytest
 
 from include.sync_health.alert_facts import KNOWN_EVIDENCE
+from include.sync_health.api_incidents import judge_api_incidents
+from include.sync_health.api_rule_policies import (
+    ApiErrorsPolicy,
+    ApiIncidentsPolicy,
+    ApiLatencyPolicy,
+    ErrorBudgetPolicy,
+)
+from include.sync_health.api_rules import judge_api_errors, judge_api_latency
 from include.sync_health.connection_errors import judge_connection_errors
 from include.sync_health.empty_syncs import judge_empty_syncs
+from include.sync_health.error_budget import judge_error_budget
 from include.sync_health.failures import judge_consecutive_failures, judge_sync_failures
 from include.sync_health.freshness import judge_stale_syncs
+from include.sync_health.measuring_policies import ServiceLevelsPolicy
 from include.sync_health.observations import Observation
 from include.sync_health.platform_outage import judge_platform_outage
 from include.sync_health.quality import judge_data_quality
@@ -35,6 +45,8 @@ from include.sync_health.silence import judge_no_syncs
 from include.sync_health.stuck_syncs import judge_stuck_syncs
 from include.sync_health.tokens import judge_token_expiry
 from include.sync_health.verdicts import Verdict
+from tests.sync_health import api_windows
+from tests.sync_health.call_rows import Call
 from tests.sync_health.credential_frames import facts_frame
 from tests.sync_health.frames_of import AS_OF, runs_frame, runs_with_counts, subject
 from tests.sync_health.message_alerts import EXPIRED_TOKEN, NEVER_COMPLETED, alert
@@ -182,6 +194,36 @@ def empty_syncs() -> pd.DataFrame:
     )
 
 
+def api_errors() -> pd.DataFrame:
+    """One call of ten failed."""
+    calls = [Call(status=503)] * 5 + [Call()] * 95
+    api = api_windows.window(api_windows.stored(calls))
+    return judge_api_errors(api, policy=ApiErrorsPolicy(), as_of=api_windows.AS_OF)
+
+
+def api_latency() -> pd.DataFrame:
+    """Every call took seven seconds."""
+    api = api_windows.window(api_windows.stored([Call(ms=7_000.0)] * 100))
+    return judge_api_latency(api, policy=ApiLatencyPolicy(), as_of=api_windows.AS_OF)
+
+
+def api_incidents() -> pd.DataFrame:
+    """Refused twelve times."""
+    api = api_windows.window(api_windows.stored([Call(status=429)] * 12))
+    return judge_api_incidents(api, subjects=SUBJECTS, policy=ApiIncidentsPolicy(), as_of=api_windows.AS_OF)
+
+
+def error_budget() -> pd.DataFrame:
+    """Three days in which one sync of twenty failed."""
+    days = [AS_OF.date() - timedelta(days=number) for number in (1, 2, 3)]
+    frame = pd.DataFrame(
+        {"day": days, "environment": "production", "objective": "sync_completion", "good": 950, "total": 1_000}
+    )
+    return judge_error_budget(
+        frame, levels=ServiceLevelsPolicy(), policy=ErrorBudgetPolicy(), today=AS_OF.date(), as_of=AS_OF
+    )
+
+
 @pytest.mark.parametrize(
     ("judge", "rule", "changes"),
     [
@@ -208,6 +250,10 @@ def empty_syncs() -> pd.DataFrame:
         pytest.param(data_quality, "data_quality", {}, id="refused records"),
         pytest.param(quality_drop, "quality_drop", {}, id="a day worse than usual"),
         pytest.param(empty_syncs, "empty_syncs", {}, id="syncs that bring nothing"),
+        pytest.param(api_errors, "api_errors", {}, id="calls that fail"),
+        pytest.param(api_latency, "api_latency", {}, id="calls that are slow"),
+        pytest.param(api_incidents, "api_incidents", {}, id="calls that are refused for their rate"),
+        pytest.param(error_budget, "error_budget", {}, id="a budget that burns"),
     ],
 )
 def test_the_alerts_of_the_message_tests_are_what_the_rules_say(
