@@ -44,7 +44,7 @@ from include.orchestration.housekeeping import STEPS
     start_date=START,
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(hours=4),
+    dagrun_timeout=timedelta(hours=6),
     default_args=DEFAULT_ARGS,
     doc_md=__doc__,
     description="Retention of the monitoring schema, and the late pass over the daily quality; once a day.",

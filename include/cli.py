@@ -37,6 +37,7 @@ COMMANDS = {
     "policy": "show the effective policy, check a file, or adopt what is broken already",
     "check": "evaluate the rules now or at a moment, without writing or telling",
     "quality": "compute the daily quality of past days, or export and plot what is stored",
+    "health": "the health check: credentials, API, recent syncs, databases and machine",
     "doctor": "check connections, rights, schema, time zone, Slack and mail",
     "test-alert": "send a test message to every channel",
 }

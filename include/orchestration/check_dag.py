@@ -3,10 +3,13 @@ What the checking DAGs share: their Params, and the tasks from evaluation to mes
 
     evaluate → due_slack → drain_slack (one task per channel) ─┐
              → due_email → drain_email (one task per address) ─┴→ conclude
+
+What else a DAG does stands between `CheckTasks.evaluated` and `CheckTasks.concluded`, and is one of `CHECK_DUTIES`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -59,16 +62,35 @@ class CheckTasks:
     concluded: Any
 
 
-def check_tasks(check_name: str, *, evaluate_within: timedelta) -> CheckTasks:
+def done_or_skipped(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return what a task did, or end it as skipped: nothing was left undone, and nothing was done.
+
+    Args:
+        answer: what it returns; ``skipped`` says why there was nothing to do, such as in a backfill.
+
+    Raises:
+        AirflowSkipException: there was nothing to do.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    if skipped := answer.get("skipped"):
+        raise AirflowSkipException(skipped)
+    return dict(answer)
+
+
+def check_tasks(check_name: str, *, evaluate_within: timedelta, evaluate_when: str = "all_success") -> CheckTasks:
     """
     Add the tasks of one check to the DAG that is being defined.
 
     Args:
         check_name: one of `include.sync_health.checks.CHECKS`.
         evaluate_within: the time-out of one try of the evaluation.
+        evaluate_when: Airflow's trigger rule of the evaluation, for a DAG that puts a task before it; ``all_done``: it
+            judges what there is also where that task failed.
     """
 
-    @task(pool=SOURCE_POOL, execution_timeout=evaluate_within)
+    @task(pool=SOURCE_POOL, execution_timeout=evaluate_within, trigger_rule=evaluate_when)
     def evaluate() -> dict[str, Any]:
         """Judge the window; returns counts and ids."""
         from include.orchestration.airflow_errors import in_airflow_terms

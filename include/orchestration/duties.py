@@ -38,6 +38,7 @@ class Duty:
         affects: its clauses of what becomes of alerts, and of what people lack.
         severity: of the notice.
         advice: its likely cause and first step; None for those of a monitor that cannot see.
+        reads_source: whether a source that cannot be read explains its failure, which that has an alert for.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Duty:
     affects: tuple[str, ...]
     severity: Severity
     advice: Advice | None = None
+    reads_source: bool = True
 
 
 EVALUATION = Duty(
@@ -62,6 +64,8 @@ EVALUATION = Duty(
     severity=Severity.HIGH,
 )
 
+_OTHERS_GO_ON = "all other alerts go on"
+
 DAILY_QUALITY = Duty(
     name="the update of the daily quality",
     tasks=("update_daily",),
@@ -69,7 +73,7 @@ DAILY_QUALITY = Duty(
     cause="update_failed",
     title="ServiceTitan Daily Quality Not Updated",
     undone="monitoring.quality_daily was not brought up to date",
-    affects=("until it is, reports show old numbers and no quality drop opens or closes", "all other alerts go on"),
+    affects=("until it is, reports show old numbers and no quality drop opens or closes", _OTHERS_GO_ON),
     severity=Severity.MEDIUM,
     advice=Advice(
         likely_cause="The source took too long to read whole days, or our database refused to store them; the check "
@@ -83,6 +87,77 @@ DAILY_QUALITY = Duty(
 _HOUSEKEEPING = "ServiceTitan Housekeeping Failed"
 
 _ALERTS_GO_ON = "alerts do not wait for it"
+
+_METRICS = "ServiceTitan Metrics Not Updated"
+
+_METRICS_ADVICE = Advice(
+    likely_cause="Our database refused to store the counts or cannot be reached, or the source took too long to be read",
+    first_step="Read the last line in the log of the failed task: it names what is wrong and, mostly, the fix. A later run "
+    "counts what was missed, as far back as late_syncs in the policy reaches",
+)
+
+SYNC_METRICS = Duty(
+    name="the count of syncs",
+    tasks=("measure",),
+    outage="servicetitan_sync_metrics_outage",
+    cause="metrics_failed",
+    title=_METRICS,
+    undone="syncs were not counted",
+    affects=("metrics show old numbers", _ALERTS_GO_ON),
+    severity=Severity.MEDIUM,
+    advice=_METRICS_ADVICE,
+)
+
+QUALITY_METRICS = Duty(
+    name="the figures of data quality",
+    tasks=("measure_quality",),
+    outage="servicetitan_quality_metrics_outage",
+    cause="quality_metrics_failed",
+    title=_METRICS,
+    undone="the quality metrics were not updated",
+    affects=("metrics show old numbers", _OTHERS_GO_ON),
+    severity=Severity.MEDIUM,
+    advice=_METRICS_ADVICE,
+)
+
+HEALTH_CHECK = Duty(
+    name="the health check",
+    tasks=("check_health",),
+    outage="servicetitan_health_check_outage",
+    cause="health_check_failed",
+    title="ServiceTitan Health Check Not Made",
+    undone="the health check was not made",
+    affects=("/health answers 503 meanwhile", _ALERTS_GO_ON),
+    severity=Severity.MEDIUM,
+    advice=Advice(
+        likely_cause="Our database refused to store the report or cannot be reached, or what is looked at took too long",
+        first_step="Read the last line in the log of the task check_health: it names what is wrong and, mostly, the fix; "
+        "python -m include.cli health makes the report at once, without storing it",
+    ),
+    reads_source=False,  # a source that cannot be read is what it reports
+)
+
+API_CALLS = Duty(
+    name="the reading of API calls",
+    tasks=("ingest",),
+    outage="servicetitan_api_calls_outage",
+    cause="ingestion_failed",
+    title="ServiceTitan API Calls Not Read",
+    undone="calls of the API were not read",
+    affects=(
+        "until they are, no alert of the API opens or closes, and its metrics stand still",
+        "all other alerts go on",
+    ),
+    severity=Severity.MEDIUM,
+    advice=Advice(
+        likely_cause="A log file cannot be read, the table of API calls has changed, or our database refused to store them",
+        first_step="Read the last line in the log of the task ingest: it names what is wrong and, mostly, the fix. The "
+        "next run that succeeds goes on where the last one stopped",
+    ),
+)
+
+CHECK_DUTIES = (DAILY_QUALITY, SYNC_METRICS, QUALITY_METRICS, HEALTH_CHECK, API_CALLS)
+"""What the checking DAGs do beside the evaluation; of those whose tasks a DAG does not have, its runs say nothing."""
 
 _HOUSEKEEPING_ADVICE = Advice(
     likely_cause="Our database cannot be reached, its role may not delete, or the source took too long to read the "
@@ -132,7 +207,7 @@ def outcome_of(
 
     A task that is ``upstream_failed`` is no cause: what failed before it is, and has its own notice. A run that looks
     at the past, such as a backfill, says nothing of the present. And where the check could not read the source, which
-    has an alert of its own, a duty that reads it fails by that.
+    has an alert of its own, a duty that reads it (`Duty.reads_source`) fails by that.
 
     Args:
         duty: the duty.
@@ -146,7 +221,7 @@ def outcome_of(
         return Outcome.UNKNOWN
     if found == {"success"}:
         return Outcome.DONE
-    if "failed" not in found or _is_unread(judged.get("blind")):
+    if "failed" not in found or (duty.reads_source and _is_unread(judged.get("blind"))):
         return Outcome.UNKNOWN
     return Outcome.FAILED
 

@@ -8,7 +8,6 @@ is a `Duty`, and each has an outage of its own.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from include.orchestration.airflow_errors import REFUSED
 from include.orchestration.check_tasks import facts_of
 from include.orchestration.duties import (
-    DAILY_QUALITY,
+    CHECK_DUTIES,
     EVALUATE,
     EVALUATION,
     LATE_PASS,
@@ -29,12 +28,13 @@ from include.orchestration.duties import (
     is_news,
     outcome_of,
 )
+from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.routing import CHANNEL_KINDS, address_of, kind_of
 
 if TYPE_CHECKING:
     from include.sync_health.messages import Message
 
-log = logging.getLogger("servicetitan.failure_notice")
+log = DecisionLog("servicetitan.failure_notice")
 
 FAILED_STATES = frozenset({"failed", "upstream_failed"})
 SENDING = ("due_", "drain_")
@@ -45,8 +45,8 @@ def conclude_run(context: Any) -> None:
     Fail the run when it could not see, could not send or left a task undone, after telling what nobody else tells.
 
     A failed ``evaluate`` means that no alert can be raised: the failure channel hears of it once per outage, which an
-    Airflow Variable remembers until an evaluation succeeds. Of a daily quality table that is not brought up to date it
-    hears in the same way, and independently. A backfill and a user's wrong Param are nobody's outage. A source that
+    Airflow Variable remembers until an evaluation succeeds. Of each of `CHECK_DUTIES` that is left undone (the daily
+    quality table, the metrics, the health check) it hears in the same way, and independently. A backfill and a user's wrong Param are nobody's outage. A source that
     could not be seen has an alert of its own, and a drain that failed leaves its messages due: those only fail the run.
 
     Raises:
@@ -59,7 +59,7 @@ def conclude_run(context: Any) -> None:
     evaluate_state = states.get(EVALUATE)
     is_backfill = facts_of(context).is_backfill
     if evaluate_state != "success":
-        # What comes after it is upstream_failed: of that this run says nothing. A wrong Param gets no further either.
+        # Of what comes after it this run says nothing: mostly it fails by the same. A wrong Param gets no further either.
         refused = bool(ti.xcom_pull(task_ids=EVALUATE, key=REFUSED))
         if not is_backfill and not refused:
             _tell_once(context, {EVALUATION: [EVALUATE]}, state=str(evaluate_state))
@@ -67,7 +67,7 @@ def conclude_run(context: Any) -> None:
     if not is_backfill:
         _note_success(EVALUATION, dag_id=ti.dag_id)
     judged = ti.xcom_pull(task_ids=EVALUATE) or {}
-    _follow(context, [DAILY_QUALITY], states=states, is_backfill=is_backfill, judged=judged)
+    _follow(context, CHECK_DUTIES, states=states, is_backfill=is_backfill, judged=judged)
     blind = judged.get("blind")
     if blind:
         raise AirflowFailException(f"the source could not be seen, or not all of it ({blind}): see the task {EVALUATE}")
@@ -97,7 +97,11 @@ def failure_channel() -> str | None:
         return None
     if kind_of(named) not in CHANNEL_KINDS or not address_of(named):
         # Not shown: somebody may have pasted a webhook's URL.
-        log.error("%s names no channel; write slack:#name or email:address", FAILURE_CHANNEL_VARIABLE)
+        log.error(
+            "failure_channel_refused",
+            "%(variable)s names no channel; write slack:#name or email:address",
+            variable=FAILURE_CHANNEL_VARIABLE,
+        )
         return None
     return named
 
@@ -135,7 +139,13 @@ def _tell_once(context: Any, failed: Mapping[Duty, Sequence[str]], *, state: str
         if is_news(outage, dag_id=dag_id):
             news[duty] = tasks
         else:
-            log.warning("%s failed; %s was told of this outage: %s", duty.name, failure_channel(), dict(outage))
+            log.warning(
+                "failure_told_before",
+                "%(duty)s failed; %(channel)s was told of this outage: %(outage)s",
+                duty=duty.name,
+                channel=failure_channel(),
+                outage=json.dumps(dict(outage)),
+            )
     if news and _tell(context, news, state=state):
         for duty in news:
             _remember(duty, {**_outage(duty), dag_id: run_id})
@@ -179,7 +189,7 @@ def _tell(context: Any, failed: Mapping[Duty, Sequence[str]], *, state: str | No
 
     channel, what = failure_channel(), " and ".join(duty.name for duty in failed)
     if channel is None:
-        log.error("%s failed and no failure channel is configured: nobody is told", what)
+        log.error("failure_not_told", "%(duty)s failed and no failure channel is configured: nobody is told", duty=what)
         return False
     dag_id, run_id = context["ti"].dag_id, context["dag_run"].run_id
     message = failure_message(failed, dag_id=dag_id, run_id=run_id, state=state, now=datetime.now(UTC))
@@ -192,9 +202,15 @@ def _tell(context: Any, failed: Mapping[Duty, Sequence[str]], *, state: str | No
         # Runs of two DAGs may have one id.
         send_safely(operator.sender(), message, delivery_key=f"failure|{dag_id}|{run_id}")
     except DeliveryError as error:
-        log.error("%s failed, and %s could not be told: %s", what, channel, error)
+        log.error(
+            "failure_not_told",
+            "%(duty)s failed, and %(channel)s could not be told: %(error)s",
+            duty=what,
+            channel=channel,
+            error=str(error),
+        )
         return False
-    log.info("told %s that %s failed", channel, what)
+    log.info("failure_told", "told %(channel)s that %(duty)s failed", channel=channel, duty=what)
     return True
 
 

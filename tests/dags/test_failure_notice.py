@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from include.orchestration.duties import DAILY_QUALITY, EVALUATION, LATE_PASS, RETENTION
+from include.orchestration.duties import CHECK_DUTIES, EVALUATION, LATE_PASS, RETENTION
 from tests.orchestration.monitored_world import MonitoredWorld, monitored_world
 
 pytestmark = pytest.mark.filterwarnings(
@@ -31,7 +31,7 @@ def world(
     """A healthy world of today, whose failures of its own go to one mail address; no outage is remembered."""
     from airflow.models.variable import Variable
 
-    for duty in (EVALUATION, DAILY_QUALITY, RETENTION, LATE_PASS):
+    for duty in (EVALUATION, *CHECK_DUTIES, RETENTION, LATE_PASS):
         Variable.delete(duty.outage)
     with monitored_world(make_database, monkeypatch, tmp_path) as made:
         monkeypatch.setenv("SERVICETITAN_MONITOR_FAILURE_CHANNEL", f"email:{ONCALL}")

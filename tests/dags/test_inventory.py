@@ -14,6 +14,7 @@ import pytest
 DAGS = Path(__file__).parents[2] / "dags"
 FILES = sorted(DAGS.glob("*.py"))
 DAG_IDS = {
+    "servicetitan_api_metrics",
     "servicetitan_sync_failures",
     "servicetitan_credential_health",
     "servicetitan_data_quality",
@@ -22,7 +23,7 @@ DAG_IDS = {
 }
 CHECKING = sorted(DAG_IDS - {"servicetitan_housekeeping", "servicetitan_quality_backfill"})
 LAST_TASKS = dict.fromkeys(DAG_IDS, "conclude") | {"servicetitan_quality_backfill": "summarise"}
-TAGS = {"servicetitan", "monitoring", "alerts", "quality", "housekeeping", "backfill"}
+TAGS = {"servicetitan", "monitoring", "alerts", "quality", "api", "housekeeping", "backfill"}
 HEAVY = ("pandas", "numpy", "psycopg", "psycopg2", "asyncpg", "pyarrow", "hypothesis")
 
 LOAD = """
@@ -125,6 +126,7 @@ def test_the_default_params_leave_nothing_out(dags: dict[str, Any], dag_id: str)
         pytest.param("servicetitan_sync_failures", "*/15 * * * *", id="sync failures every 15 minutes"),
         pytest.param("servicetitan_credential_health", "0 */6 * * *", id="credentials every 6 hours"),
         pytest.param("servicetitan_data_quality", "0 */6 * * *", id="quality every 6 hours"),
+        pytest.param("servicetitan_api_metrics", "5 * * * *", id="API calls every hour, five past"),
         pytest.param("servicetitan_housekeeping", "30 3 * * *", id="housekeeping once a day"),
     ],
 )
@@ -142,7 +144,7 @@ def test_a_run_that_hangs_still_reaches_its_last_task(dags: dict[str, Any]) -> N
             task.task_id: task.execution_timeout * (task.retries + 1) + task.retry_delay * task.retries
             for task in dag.tasks
         }
-        checking = ["evaluate", "update_daily", "due_slack", "drain_slack", "conclude"]
+        checking = ["ingest", "evaluate", "update_daily", "due_slack", "drain_slack", "conclude"]
         path = [name for name in checking if name in longest] if dag.dag_id in CHECKING else list(longest)
         assert sum((longest[name] for name in path), timedelta(0)) < dag.dagrun_timeout
 

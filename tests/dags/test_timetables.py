@@ -32,5 +32,6 @@ def test_windows_are_those_of_the_dags_timetables(airflow_metadata: Path) -> Non
                 break
             interval = info.data_interval
             scheduled.append((interval.start, interval.end))
-        mine = [(end - check.every, end) for end, _ in due_windows([check], after=start, until=start.add(days=1))]
+        windows = [(end - check.every, end) for end, _ in due_windows([check], after=start, until=start.add(days=1))]
+        mine = [window for window in windows if window[0] >= start]
         assert mine == scheduled

@@ -11,10 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.orchestration.duties import (
+    API_CALLS,
+    CHECK_DUTIES,
     DAILY_QUALITY,
     EVALUATION,
+    HEALTH_CHECK,
     LATE_PASS,
+    QUALITY_METRICS,
     RETENTION,
+    SYNC_METRICS,
     Duty,
     Outcome,
     after_success,
@@ -55,6 +60,32 @@ def test_of_the_daily_quality(state: str | None, judged: Mapping[str, Any] | Non
 
     assert outcome_of(DAILY_QUALITY, states=states, is_backfill=False, judged=judged) is outcome
     assert outcome_of(DAILY_QUALITY, states=states, is_backfill=True, judged=judged) is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("duty", "state", "judged", "outcome"),
+    [
+        pytest.param(SYNC_METRICS, "success", LIVE, DONE, id="syncs were counted"),
+        pytest.param(SYNC_METRICS, "failed", LIVE, FAILED, id="syncs were not counted"),
+        pytest.param(SYNC_METRICS, "skipped", LIVE, UNKNOWN, id="a run that leaves credentials out counts nothing"),
+        pytest.param(SYNC_METRICS, "failed", LIVE | {"blind": "timeout"}, UNKNOWN, id="nor what cannot be read"),
+        pytest.param(QUALITY_METRICS, "failed", LIVE, FAILED, id="quality was not summed"),
+        pytest.param(HEALTH_CHECK, "success", LIVE, DONE, id="the health check was made"),
+        pytest.param(HEALTH_CHECK, "failed", LIVE, FAILED, id="it was not"),
+        pytest.param(
+            HEALTH_CHECK, "failed", LIVE | {"blind": "timeout"}, FAILED, id="a blind check does not excuse it"
+        ),
+        pytest.param(HEALTH_CHECK, "failed", PAST, UNKNOWN, id="of the past it says nothing"),
+        pytest.param(API_CALLS, "failed", LIVE, FAILED, id="API calls were not read"),
+        pytest.param(API_CALLS, "success", LIVE, DONE, id="they were"),
+    ],
+)
+def test_of_what_stands_beside_a_check(duty: Duty, state: str, judged: Mapping[str, Any], outcome: Outcome) -> None:
+    """Each by its own task; a DAG without it says nothing."""
+    [task] = duty.tasks
+
+    assert outcome_of(duty, states={"evaluate": "success", task: state}, is_backfill=False, judged=judged) is outcome
+    assert outcome_of(duty, states={"evaluate": "success"}, is_backfill=False, judged=judged) is UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -117,7 +148,7 @@ def test_after_a_success_the_next_failure_is_news_and_after_a_notice_it_is_not(
 
 def test_each_duty_has_an_outage_of_its_own() -> None:
     """The evaluation's bears its old name, so that what is remembered stays so."""
-    duties = (EVALUATION, DAILY_QUALITY, RETENTION, LATE_PASS)
+    duties = (EVALUATION, *CHECK_DUTIES, RETENTION, LATE_PASS)
 
     assert len({duty.outage for duty in duties}) == len(duties)
     assert EVALUATION.outage == "servicetitan_monitor_outage"
@@ -131,6 +162,11 @@ RUN = "scheduled__2026-11-27T03:30:00.123456+00:00_AbCdEfGh"
     [
         pytest.param([EVALUATION], id="the evaluation"),
         pytest.param([DAILY_QUALITY], id="the daily quality"),
+        pytest.param([SYNC_METRICS], id="the count of syncs"),
+        pytest.param([HEALTH_CHECK], id="the health check"),
+        pytest.param([SYNC_METRICS, HEALTH_CHECK], id="both that stand beside the 15-minute check"),
+        pytest.param([DAILY_QUALITY, QUALITY_METRICS], id="both that stand beside the quality check"),
+        pytest.param([API_CALLS], id="the reading of API calls"),
         pytest.param([RETENTION], id="the retention"),
         pytest.param([LATE_PASS], id="the late pass"),
         pytest.param([RETENTION, LATE_PASS], id="the whole housekeeping"),
@@ -144,7 +180,8 @@ def test_a_notice_is_whole(duties: list[Duty]) -> None:
     assert len(message.sentence) <= LINE
     assert all(clause in message.sentence for duty in duties for clause in duty.affects)
     assert "python -m include.cli doctor" in message.sentence
-    assert message.sentence.endswith((" evaluate.", " update_daily.", " late_data.", " the failed tasks."))
+    tasks = [task for duty in duties for task in duty.tasks]
+    assert message.sentence.endswith(f" {tasks[0]}." if len(tasks) == 1 else " the failed tasks.")
 
 
 def test_the_notice_of_the_evaluation_keeps_its_words() -> None:
