@@ -6,7 +6,6 @@ Here, and nowhere further in, are the wall clock, connections, the policy file a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,12 +16,13 @@ from include.orchestration.evaluation import Evaluation, evaluate_check
 from include.orchestration.policy_file import storage_connection
 from include.orchestration.run_params import require_known_params, unknown_params
 from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo
+from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.checks import SYNC_FAILURES, Check
 from include.sync_health.errors import MonitorError, RequestError, SourceError
 from include.sync_health.routing import address_of, kind_of
 from include.sync_health.windows import RunMode, resolve_window, run_mode
 
-log = logging.getLogger("servicetitan.check_tasks")
+log = DecisionLog("servicetitan.check_tasks")
 
 PARAMS = ("credential", "environment", "window_end", "notify")
 """Those of the checking DAGs, in the order of their form; a test keeps them equal."""
@@ -107,7 +107,14 @@ def evaluate(facts: RunFacts, *, check: Check = SYNC_FAILURES, now: datetime | N
     policy = in_force.loaded.policy
     mode = run_mode(as_of=window.as_of, now=now, is_backfill=facts.is_backfill, horizon=policy.live_horizon[check.name])
     if mode is RunMode.LIVE and now - window.as_of > 2 * SYNC_FAILURES.every:
-        log.warning("this run is late: it judges %s, it is now %s", window.as_of.isoformat(), now.isoformat())
+        log.warning(
+            "run_is_late",
+            "this run is late: it judges %(window_to)s, it is now %(now)s",
+            check=check.name,
+            window_from=window.start,
+            window_to=window.as_of,
+            now=now,
+        )
     outcome = evaluate_check(
         Evaluation(
             check=check,
@@ -151,13 +158,20 @@ def due_addresses(kind: str, facts: RunFacts, *, mode: str | None, now: datetime
         now: the wall clock, aware; read here when not given.
     """
     if facts.is_backfill or mode == str(RunMode.HISTORICAL):
-        log.info("this run looks at the past: it sends nothing")
+        log.info(
+            "nothing_sent", "this run looks at the past: it sends nothing", not_sent_because="historical", kind=kind
+        )
         return []
     if facts.params.get("notify") == "never":
-        log.info("this run was asked to send nothing")
+        log.info("nothing_sent", "this run was asked to send nothing", not_sent_because="notify_never", kind=kind)
         return []
     if unknown_params(facts.params, known=PARAMS):
-        log.info("this run has an unknown Param, which may have been meant to keep it quiet: it sends nothing")
+        log.info(
+            "nothing_sent",
+            "this run has an unknown Param, which may have been meant to keep it quiet: it sends nothing",
+            not_sent_because="unknown_param",
+            kind=kind,
+        )
         return []
     if not configured_kinds([kind]):
         return []

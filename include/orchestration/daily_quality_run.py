@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.orchestration.day_restatement import DAY, restate_days
+from include.orchestration.structured_logs import DecisionLog, bound
 from include.sync_health.errors import SourceError
 from include.sync_health.policy import Policy
 from include.sync_health.windows import RunMode, Window, resolve_window, run_mode
@@ -14,7 +14,7 @@ from include.sync_health.windows import RunMode, Window, resolve_window, run_mod
 if TYPE_CHECKING:
     from include.orchestration.check_tasks import RunFacts
 
-log = logging.getLogger("servicetitan.daily_quality")
+log = DecisionLog("servicetitan.daily_quality")
 
 LATE_DATA = "late_data"
 """The ``check_run`` of the late pass. Its ``open_sync_ids`` are the syncs that took longer than ``source.id_slack``: a
@@ -83,19 +83,27 @@ def update_daily(facts: RunFacts, *, now: datetime | None = None) -> dict[str, A
     # What is remembered of long syncs is of the late pass's days; of older ones nothing but a wide look back finds them.
     late_from = local_day(window.as_of, timezone=policy.reporting_timezone) - (policy.late_data_days + 1) * DAY
     is_remembered = is_live and days[0] >= late_from
-    restated = restate_days(
-        postgres_conninfo(policy.source.connection),
-        storage,
-        policy=policy,
-        days=days,
-        as_of=window.as_of if is_live else now,
-        clock=clock,
-        slack=policy.source.id_slack if is_remembered else policy.source.open_lookback,
-        remembered=late_syncs(storage) if is_live else (),
-    )
-    log.info("restated: %s", restated)
-    for note in restated.notes:
-        log.info("%s", note)
+    with bound(check=DATA_QUALITY.name, window_from=window.start, window_to=window.as_of, mode=str(mode)):
+        restated = restate_days(
+            postgres_conninfo(policy.source.connection),
+            storage,
+            policy=policy,
+            days=days,
+            as_of=window.as_of if is_live else now,
+            clock=clock,
+            slack=policy.source.id_slack if is_remembered else policy.source.open_lookback,
+            remembered=late_syncs(storage) if is_live else (),
+        )
+        log.info(
+            "daily_quality_updated",
+            "restated %(first_day)s to %(last_day)s (%(mode)s): %(counts)s",
+            first_day=days[0],
+            last_day=days[-1],
+            rows_read=restated.rows_read,
+            counts=restated.counts(),
+        )
+        for note in restated.notes:
+            log.info("restatement_note", "%(note)s", note=note)
     return {"mode": str(mode), **restated.counts()}
 
 

@@ -7,7 +7,6 @@ through in chunks: while one is aggregated and written, the next is being read (
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.errors import RequestError, SourceError
 from include.sync_health.policy import BackfillPolicy, Policy
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from include.warehouse.quality_daily import Replaced
     from include.warehouse.source_reader import SourceReader
 
-log = logging.getLogger("servicetitan.day_restatement")
+log = DecisionLog("servicetitan.day_restatement")
 
 DAY = timedelta(days=1)
 
@@ -208,6 +208,7 @@ def restate_days(
                     has_details=has_details,
                 )
                 tally.add(chunk, aggregates, replaced, refused=refused)
+                _write_line(chunk, replaced, refused=refused)
                 if progress is not None:
                     progress(tally.progress(chunk.days[-1]))
     ahead = ledger[ledger["day"].isin(tally.superseded) & (ledger["read_at"] > clock())]
@@ -221,6 +222,28 @@ def restate_days(
             )
         )
     return tally.restated()
+
+
+def _write_line(chunk: DaysRead, replaced: Replaced, *, refused: Collection[date]) -> None:
+    """One line for the days that were committed together."""
+    log.info(
+        "days_restated",
+        "restated %(first_day)s to %(last_day)s: %(counts)s",
+        first_day=chunk.days[0],
+        last_day=chunk.days[-1],
+        days=replaced.days,
+        rows_read=chunk.rows_read,
+        rows_written=replaced.rows,
+        counts={
+            "unchanged": replaced.unchanged,
+            "kept": replaced.kept,
+            "vanished": replaced.vanished,
+            "removed": replaced.removed,
+            "revised": replaced.revised,
+            "refused": len(refused),
+            "superseded": len(replaced.superseded),
+        },
+    )
 
 
 def days_in_another_zone(ledger: pd.DataFrame, *, zone: str) -> set[date]:
@@ -346,14 +369,18 @@ class _Tally:
     def restated(self) -> Restated:
         if self.refused:
             log.warning(
-                "%d days from %s to %s lie before the log of the source, without a row: they stay as they are",
-                len(self.refused),
-                self.refused[0].isoformat(),
-                self.refused[-1].isoformat(),
+                "days_refused",
+                "%(days)s days from %(first_day)s to %(last_day)s lie before the log of the source, without a row: they "
+                "stay as they are",
+                days=len(self.refused),
+                first_day=self.refused[0],
+                last_day=self.refused[-1],
             )
         if self.problems:
             log.warning(
-                "counts and details that could not be taken as they are: %s", dict(sorted(self.problems.items()))
+                "details_unusable",
+                "counts and details that could not be taken as they are: %(counts)s",
+                counts=self.problems,
             )
         return Restated(
             days=self.counts["days"],

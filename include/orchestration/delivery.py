@@ -12,14 +12,14 @@ possible repeat.
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
+from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.alerts import NotifyReason
 from include.sync_health.errors import DeliveryError
 from include.sync_health.messages import Message, message_for
@@ -28,7 +28,7 @@ from include.sync_health.redaction import clean
 if TYPE_CHECKING:
     from include.warehouse.outbox import LeasedDelivery
 
-log = logging.getLogger("servicetitan.delivery")
+log = DecisionLog("servicetitan.delivery")
 
 LEASE = timedelta(minutes=10)
 """Longer than any send: a drain task ends after 5 minutes (`dag_habits.DEFAULT_ARGS`)."""
@@ -104,7 +104,12 @@ def drain_channel(drain: Drain) -> DrainResult:
             conn, channel=drain.channel, owner=drain.owner, now=drain.clock(), lease_for=LEASE
         ):
             if why := _has_nothing_to_say(conn, leased, drain):
-                log.info("delivery %d to %s is not sent: %s", leased.id, drain.channel, why)
+                log.info(
+                    "delivery_dropped",
+                    "delivery %(delivery_id)s to %(channel)s is not sent: %(not_sent_because)s",
+                    not_sent_because=why,
+                    **_delivery_fields(leased),
+                )
                 continue
             try:
                 receipt = send_safely(drain.send, _render(leased, drain), delivery_key=leased.key)
@@ -113,7 +118,12 @@ def drain_channel(drain: Drain) -> DrainResult:
                 trouble = clean(f"{error.code}: {error}", limit=300)
                 if (error.permanent and error.code in MESSAGE_CODES) or now - leased.created_at > GIVE_UP_AFTER:
                     outbox.mark_dead(conn, leased.id, owner=drain.owner, now=now, error=trouble)
-                    log.error("gave up delivery %d to %s: %s", leased.id, drain.channel, trouble)
+                    log.error(
+                        "delivery_given_up",
+                        "gave up delivery %(delivery_id)s to %(channel)s: %(error)s",
+                        error=trouble,
+                        **_delivery_fields(leased),
+                    )
                     dead += 1
                     continue
                 pause = retry_pause(leased.attempts, retry_after=error.retry_after)
@@ -128,11 +138,22 @@ def drain_channel(drain: Drain) -> DrainResult:
                 )
                 if error.retry_after is not None and pause.total_seconds() <= patience:
                     patience -= pause.total_seconds()
-                    log.info("%s asks to wait %.0f s", drain.channel, pause.total_seconds())
+                    log.info(
+                        "delivery_paused",
+                        "%(channel)s asks to wait %(wait_seconds)s s",
+                        wait_seconds=round(pause.total_seconds()),
+                        **_delivery_fields(leased),
+                    )
                     drain.sleep(pause.total_seconds())
                     continue
                 waiting, needs_a_person = waiting + 1, needs_a_person or error.permanent
-                log.warning("delivery %d to %s waits until it is tried again: %s", leased.id, drain.channel, trouble)
+                log.warning(
+                    "delivery_failed",
+                    "delivery %(delivery_id)s to %(channel)s waits until it is tried again: %(error)s",
+                    error=trouble,
+                    wait_seconds=round(pause.total_seconds()),
+                    **_delivery_fields(leased),
+                )
                 if error.channel_wide:
                     break
                 continue
@@ -140,10 +161,40 @@ def drain_channel(drain: Drain) -> DrainResult:
                 receipt["told_of_close"] = True
             if outbox.mark_sent(conn, leased.id, owner=drain.owner, now=drain.clock(), receipt=receipt):
                 sent += 1
-                log.info("sent delivery %d (%s) to %s", leased.id, leased.reason, drain.channel)
+                log.info(
+                    "delivery_sent",
+                    "sent delivery %(delivery_id)s (%(notify_reason)s) to %(channel)s",
+                    **_delivery_fields(leased),
+                )
             else:
-                log.warning("delivery %d was sent to %s after its lease had ended", leased.id, drain.channel)
+                log.warning(
+                    "delivery_sent_late",
+                    "delivery %(delivery_id)s was sent to %(channel)s after its lease had ended",
+                    **_delivery_fields(leased),
+                )
     return DrainResult(sent=sent, waiting=waiting, dead=dead, trouble=trouble, needs_a_person=needs_a_person)
+
+
+class DeliveryFields(TypedDict):
+    """What every line of a delivery has; its alert's fingerprint where it speaks of one alone."""
+
+    delivery_id: int
+    channel: str
+    notify_reason: str
+    alerts: int
+    fingerprint: str | None
+    attempts: int
+
+
+def _delivery_fields(leased: LeasedDelivery) -> DeliveryFields:
+    return DeliveryFields(
+        delivery_id=leased.id,
+        channel=leased.channel,
+        notify_reason=str(leased.reason),
+        alerts=len(leased.members),
+        fingerprint=leased.members[0].fingerprint if len(leased.members) == 1 else None,
+        attempts=leased.attempts,
+    )
 
 
 def send_safely(send: Send, message: Message, *, delivery_key: str) -> dict[str, Any]:

@@ -8,40 +8,36 @@ source. State and outbox are written in one transaction under a lock, so that a 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from include.orchestration.check_reading import CheckRead, RunFilters, read_for, recall, recall_days
+from include.orchestration.check_reading import CheckRead, RunFilters, open_sync_ids, read_for, recall, recall_days
+from include.orchestration.decision_lines import write_lines
+from include.orchestration.measured_reading import read_own, recall_measured
+from include.orchestration.structured_logs import DecisionLog, bound
 from include.sync_health.alerts import Alert, AlertEvent, AlertState, EventKind
 from include.sync_health.checks import SYNC_FAILURES, Check
 from include.sync_health.errors import PolicyError, RequestError, SourceError
 from include.sync_health.judgement import TickInput, judge_nothing, judge_tick
 from include.sync_health.lifecycle import StepResult, step
+from include.sync_health.measured_facts import MeasuredFacts
 from include.sync_health.notifications import Decision, decide, owes_a_close
 from include.sync_health.observations import Observation, episode_of
 from include.sync_health.own_health import judge_surroundings
 from include.sync_health.policy import Policy
 from include.sync_health.stored_days import StoredDays
 from include.sync_health.verdicts import Verdict
-from include.sync_health.visibility import (
-    Blindness,
-    EarlierSight,
-    clock_blindness,
-    newest_start,
-)
+from include.sync_health.visibility import Blindness, EarlierSight, clock_blindness, newest_start
 from include.sync_health.windows import RunMode, Window
 
 if TYPE_CHECKING:
     import psycopg
 
-log = logging.getLogger("servicetitan.evaluation")
-
-INSTANT = timedelta(microseconds=1)
+log = DecisionLog("servicetitan.evaluation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +102,14 @@ def evaluate_check(evaluation: Evaluation) -> Outcome:
         SourceError: the source was in passing trouble and this is not the last try; or a baseline was to be adopted.
         RequestError: a credential that the filters name does not exist.
     """
+    window, mode, dry_run = evaluation.window, str(evaluation.mode), evaluation.dry_run or None
+    with bound(
+        check=evaluation.check.name, window_from=window.start, window_to=window.as_of, mode=mode, dry_run=dry_run
+    ):
+        return _evaluate(evaluation)
+
+
+def _evaluate(evaluation: Evaluation) -> Outcome:
     from include.warehouse import alert_store
     from include.warehouse.migration import require_current
     from include.warehouse.monitoring_session import connect
@@ -120,39 +124,54 @@ def evaluate_check(evaluation: Evaluation) -> Outcome:
         stored: StoredDays | None = None
         if evaluation.mode is RunMode.LIVE:  # a trend of the past would be told by days that came after it
             stored = recall_days(conn, check, policy=policy, as_of=as_of, open_alerts=list(open_alerts.values()))
+        measured = recall_measured(conn, check, policy=policy, as_of=as_of, mode=evaluation.mode)
+        read: CheckRead | None = None
+        if not check.reads_source:
+            read = read_own(conn, as_of=as_of, filters=evaluation.filters, memory=memory)
         conn.commit()
 
-        read: CheckRead | None = None
         doubt: Blindness | None = None
         try:
-            if isinstance(evaluation.source_conninfo, SourceError):
-                raise evaluation.source_conninfo
-            read = read_for(
-                check,
-                evaluation.source_conninfo,
-                policy=policy,
-                as_of=as_of,
-                now=evaluation.now,
-                filters=evaluation.filters,
-                memory=memory,
-                open_alerts=list(open_alerts.values()),
-            )
-            doubt = _clock_doubt(evaluation, newest_started_at=read.read.newest_started_at)
+            if read is None:
+                if isinstance(evaluation.source_conninfo, SourceError):
+                    raise evaluation.source_conninfo
+                read = read_for(
+                    check,
+                    evaluation.source_conninfo,
+                    policy=policy,
+                    as_of=as_of,
+                    now=evaluation.now,
+                    filters=evaluation.filters,
+                    memory=memory,
+                    open_alerts=list(open_alerts.values()),
+                )
+                doubt = _clock_doubt(evaluation, newest_started_at=read.read.newest_started_at)
         except SourceError as error:
             if evaluation.as_baseline or (error.transient and not evaluation.last_try):
                 raise
             doubt = Blindness(check=check.name, cause=error.cause, detail=str(error))
-            log.error("cannot see the source (%s): %s", error.cause, error)
+            log.error(
+                "source_not_seen", "cannot see the source (%(cause)s): %(error)s", cause=error.cause, error=str(error)
+            )
         except RequestError:
             raise
         except Exception as error:
             if evaluation.as_baseline:
                 raise
             # A row that the reader cannot digest must not silence the monitor: somebody is told instead.
-            log.exception("the source could not be read")
+            log.exception("source_not_read", "the source could not be read")
             detail = f"the source could not be read: {type(error).__name__}; the log of the task has the details"
             doubt = Blindness(check=check.name, cause="invalid", detail=detail)
-        return _store(conn, evaluation, read=read, doubt=doubt, before=memory.before, stored=stored, began=began)
+        return _store(
+            conn,
+            evaluation,
+            read=read,
+            doubt=doubt,
+            before=memory.before,
+            stored=stored,
+            measured=measured,
+            began=began,
+        )
 
 
 def _clock_doubt(evaluation: Evaluation, *, newest_started_at: datetime | None) -> Blindness | None:
@@ -181,6 +200,7 @@ def _store(
     doubt: Blindness | None,
     before: EarlierSight | None,
     stored: StoredDays | None,
+    measured: MeasuredFacts,
     began: float,
 ) -> Outcome:
     """Judge and write in one transaction, under the lock that serialises evaluations."""
@@ -193,7 +213,7 @@ def _store(
         alert_store.lock_alerts(conn)
         known = alert_store.load_alerts(conn)
         observations, blindness, untold = _observe(
-            evaluation, known, read=read, doubt=doubt, before=before, stored=stored
+            evaluation, known, read=read, doubt=doubt, before=before, stored=stored, measured=measured
         )
         if evaluation.as_baseline and blindness is not None:
             raise SourceError(f"no baseline of a source in doubt: {blindness.detail}", cause=blindness.cause)
@@ -217,6 +237,7 @@ def _store(
         check_runs.record_check_run(conn, run)
         if evaluation.dry_run:
             raise psycopg.Rollback(transaction)
+    write_lines(known, observations, result, decision, at_most=evaluation.policy.summary_above)
     return _outcome(evaluation, run=run, result=result, decision=decision, blindness=blindness)
 
 
@@ -250,6 +271,7 @@ def _observe(
     doubt: Blindness | None,
     before: EarlierSight | None,
     stored: StoredDays | None,
+    measured: MeasuredFacts,
 ) -> tuple[list[Observation], Blindness | None, Mapping[str, int]]:
     """Return what this run says, the first reason why it could not see, or not all, and what it counts without saying."""
     as_of, policy, filters = evaluation.window.as_of, evaluation.policy, evaluation.filters
@@ -275,6 +297,7 @@ def _observe(
                 scope=scope,
                 whole_environments=filters.whole_environments,
                 stored=stored,
+                measured=measured,
                 tells_all=False,
             ),
             policy=policy,
@@ -333,24 +356,12 @@ def _check_run(
         verdicts=dict(sorted(counted.items())),
         anomalies=dict(rows.anomalies) if rows else {},
         notes=tuple(rows.notes) if rows else (),
-        open_sync_ids=_open_sync_ids(read, evaluation),
+        open_sync_ids=open_sync_ids(read, policy=evaluation.policy, as_of=window.as_of, filters=evaluation.filters),
         newest_started_at=newest_start(rows.runs, as_of=window.as_of) if rows else None,
         error_cause=blindness.cause if blindness else None,
         error=blindness.detail if blindness else None,
         computed_at=evaluation.now,
     )
-
-
-def _open_sync_ids(read: CheckRead | None, evaluation: Evaluation) -> tuple[str, ...] | None:
-    """Return the ids open at ``as_of`` for the next run to remember; None when this run did not see them all."""
-    from include.sync_health.stuck_syncs import was_open
-
-    if read is None or evaluation.filters.narrow:
-        return None
-    runs = read.read.runs
-    still = runs[was_open(runs, as_of=evaluation.window.as_of)]
-    kept = still[evaluation.window.as_of - still["started_at"] <= evaluation.policy.source.open_lookback]
-    return tuple(kept["sync_id"].astype(str))
 
 
 def _outcome(
@@ -373,15 +384,17 @@ def _outcome(
         not_sent=dict(silent),
     )
     log.info(
-        "judged %s as of %s (%s): %d rows, verdicts %s, opened %d, closed %d, to send %d, not sent %s",
-        evaluation.check.name,
-        evaluation.window.as_of.isoformat(),
-        evaluation.mode,
-        outcome.rows_read,
-        dict(outcome.verdicts),
-        outcome.opened,
-        outcome.closed,
-        outcome.deliveries,
-        dict(outcome.not_sent),
+        "check_judged",
+        "judged %(check)s as of %(window_to)s (%(mode)s): %(rows_read)s rows, verdicts %(verdicts)s, opened %(opened)s, "
+        "closed %(closed)s, to send %(deliveries)s, not sent %(not_sent)s",
+        check_run_id=outcome.run_id,
+        cause=outcome.blind,
+        rows_read=outcome.rows_read,
+        milliseconds=int(run.total_ms),
+        verdicts=outcome.verdicts,
+        opened=outcome.opened,
+        closed=outcome.closed,
+        deliveries=outcome.deliveries,
+        not_sent=outcome.not_sent,
     )
     return outcome

@@ -6,7 +6,6 @@ Both go by the present moment, whichever run asks: deleting and restating again 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.orchestration.daily_quality_run import LATE_DATA
 from include.orchestration.day_restatement import DAY, restate_days
+from include.orchestration.structured_logs import DecisionLog, bound
 from include.sync_health.errors import RequestError
 from include.sync_health.windows import RunMode, resolve_window, run_mode
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from include.orchestration.check_tasks import RunFacts
     from include.sync_health.policy import Policy
 
-log = logging.getLogger("servicetitan.housekeeping")
+log = DecisionLog("servicetitan.housekeeping")
 
 STEPS = (
     "check_runs",
@@ -71,7 +71,13 @@ def delete_old(step: str, *, now: datetime | None = None) -> dict[str, int]:
     before = now - getattr(policy.retention, step)
     with connect(storage) as conn:
         deleted = deletions[step](conn, before=before)
-    log.info("%s: deleted %d rows from before %s", step, deleted, before.isoformat())
+    log.info(
+        "rows_deleted",
+        "%(step)s: deleted %(deleted)s rows from before %(before)s",
+        step=step,
+        deleted=deleted,
+        before=before,
+    )
     return {"deleted": deleted}
 
 
@@ -104,22 +110,24 @@ def late_pass(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]
     first = today - (policy.late_data_days + 1) * DAY
     with connect(storage) as conn:
         overdue = unfinished_days(conn, since=local_day(as_of - lookback, timezone=zone), before=first)
-    restated = restate_days(
-        postgres_conninfo(policy.source.connection),
-        storage,
-        policy=policy,
-        days=[*overdue, *days_between(first, today)],
-        as_of=as_of,
-        clock=lambda: now,
-        slack=lookback,
-    )
+    start = day_bounds(first, timezone=zone)[0]
+    with bound(check=LATE_DATA, window_from=start, window_to=as_of, mode=str(RunMode.LIVE)):
+        restated = restate_days(
+            postgres_conninfo(policy.source.connection),
+            storage,
+            policy=policy,
+            days=[*overdue, *days_between(first, today)],
+            as_of=as_of,
+            clock=lambda: now,
+            slack=lookback,
+        )
     late, notes = restated.late_sync_ids, restated.notes
     if len(late) > LATE_SYNCS_REMEMBERED:
         notes = (*notes, f"{len(late)} syncs took longer than source.id_slack; {LATE_SYNCS_REMEMBERED} are remembered")
     anomalies = {"late_syncs": len(late), "missed_by_narrow": restated.missed_by_narrow}
     run = CheckRun.of(
         check=LATE_DATA,
-        window_from=day_bounds(first, timezone=zone)[0],
+        window_from=start,
         window_to=as_of,
         mode=RunMode.LIVE,
         filters={},
@@ -134,7 +142,16 @@ def late_pass(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]
     )
     with connect(storage) as conn:
         record_check_run(conn, run)
-    log.info("late pass: %s", restated)
+    log.info(
+        "late_pass_done",
+        "late pass as of %(window_to)s: %(counts)s",
+        check=LATE_DATA,
+        window_from=start,
+        window_to=as_of,
+        check_run_id=str(run.run_id),
+        rows_read=restated.rows_read,
+        counts={**restated.counts(), **anomalies},
+    )
     return {**restated.counts(), **anomalies}
 
 

@@ -8,7 +8,6 @@ whole days, and doing it again changes nothing.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,12 +19,13 @@ from include.orchestration.backfill_days import Month, days_asked_for, months_be
 from include.orchestration.day_restatement import Restated, restate_days
 from include.orchestration.history import History, open_history, wanted_days
 from include.orchestration.run_params import require_known_params
+from include.orchestration.structured_logs import DecisionLog, bound
 from include.sync_health.durations import describe
 
 if TYPE_CHECKING:
     from include.orchestration.day_restatement import Progress
 
-log = logging.getLogger("servicetitan.quality_backfill")
+log = DecisionLog("servicetitan.quality_backfill")
 
 PARAMS = ("from", "to", "days", "dry_run")
 """Those of the DAG, in the order of its form; a test keeps them equal."""
@@ -171,9 +171,9 @@ def plan_months(params: Mapping[str, Any], *, now: datetime | None = None) -> li
     months = {month: wanted_days(history, month.days(), which=which) for month in months_between(first, last)}
     wanted = {month: days for month, days in months.items() if days}
     for line in lines_of(estimate_months(history, wanted, with_writes=is_dry)):
-        log.info("%s", line)
+        log.info("backfill_estimated", "%(note)s", note=line, dry_run=is_dry or None)
     if is_dry:
-        log.info("dry run: nothing is read in full, and nothing is written")
+        log.info("backfill_not_run", "dry run: nothing is read in full, and nothing is written", dry_run=True)
         return []
     return [
         {"month": month.label, "first": month.first.isoformat(), "last": month.last.isoformat()}
@@ -204,12 +204,24 @@ def restate_month(
         nonlocal told
         if (step := progress.days_done * TELLINGS // progress.days_total) > told:
             told = step
-            log.info("%s: %s", of.label, pace.line(progress))
+            log.info(
+                "backfill_progress",
+                "%(month)s: %(progress)s",
+                progress=pace.line(progress),
+                days_done=progress.days_done,
+                days_total=progress.days_total,
+                rows_read=progress.rows_read,
+                rows_written=progress.rows_written,
+            )
 
-    done = restate_range(history, [days], clock=lambda: now or datetime.now(UTC), progress=tell)
-    for note in done.notes:
-        log.info("%s: %s", of.label, note)
-    log.info("%s: %s", of.label, done.counts if days else "nothing is missing")
+    with bound(month=of.label):
+        done = restate_range(history, [days], clock=lambda: now or datetime.now(UTC), progress=tell)
+        for note in done.notes:
+            log.info("backfill_note", "%(month)s: %(note)s", note=note)
+        if days:
+            log.info("month_restated", "%(month)s: %(counts)s", counts=done.counts)
+        else:
+            log.info("month_complete", "%(month)s: nothing is missing")
     return {"month": of.label, **(done.counts if days else {})}
 
 
@@ -230,7 +242,10 @@ def summarise(context: Any) -> dict[str, int]:
         if result is not None:
             counts.update({name: count for name, count in result.items() if name != "month"})
             counts["months"] += 1
-    log.info("%s", dict(counts) or "no month was restated")
+    if counts:
+        log.info("backfill_done", "%(counts)s", counts=counts)
+    else:
+        log.info("backfill_without_months", "no month was restated")
     states: Mapping[str, Any] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id]).get(run_id, {})
     undone = {
         name

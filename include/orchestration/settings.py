@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from include.orchestration.connections import find_connection
 from include.orchestration.policy_file import LoadedPolicy, dump_policy, load_policy, load_policy_or_last_good
+from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.errors import ConnectionMissing, MonitorError, PolicyError
 from include.sync_health.routing import CHANNEL_KINDS
 
-log = logging.getLogger("servicetitan.settings")
+log = DecisionLog("servicetitan.settings")
 
 FAILURE_CHANNEL_VARIABLE = "SERVICETITAN_MONITOR_FAILURE_CHANNEL"
 """Names the one channel, such as ``slack:#ops`` or ``email:ops@example.com``, told when the monitor itself fails."""
@@ -56,7 +56,12 @@ def policy_in_force(*, storage_conninfo: str | None = None, now: datetime | None
             remember_policy(conn, version=loaded.version, text=dump_policy(loaded.policy), now=now)
         conn.commit()
     if error is not None:
-        log.error("the policy file is wrong, the last good one (%s) stays in force: %s", loaded.version, error)
+        log.error(
+            "policy_refused",
+            "the policy file is wrong, the last good one (%(policy_version)s) stays in force: %(error)s",
+            policy_version=loaded.version,
+            error=str(error),
+        )
     return PolicyInForce(loaded=loaded, error=error)
 
 
@@ -72,7 +77,12 @@ def is_configured(conn_id: str) -> bool:
     except ConnectionMissing:
         return False
     except MonitorError as error:
-        log.error("the connection %s cannot be used: %s", conn_id, error)
+        log.error(
+            "connection_refused",
+            "the connection %(connection)s cannot be used: %(error)s",
+            connection=conn_id,
+            error=str(error),
+        )
         return False
     return True
 
@@ -83,5 +93,10 @@ def configured_kinds(kinds: Iterable[str] = CHANNEL_KINDS) -> frozenset[str]:
     for kind in kinds:
         if kind not in found:
             wanted = " or ".join(CONNECTIONS_OF[kind])
-            log.warning("%s is not configured: add the connection %s; alerts routed there are not sent", kind, wanted)
+            log.warning(
+                "channel_not_configured",
+                "%(kind)s is not configured: add the connection %(connection)s; alerts routed there are not sent",
+                kind=kind,
+                connection=wanted,
+            )
     return found
