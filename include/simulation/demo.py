@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import html
 import itertools
 import os
+import secrets
 import signal
 import sys
 import time
@@ -38,6 +38,8 @@ import httpx
 import psycopg
 
 from include.simulation.airflow_settings import ConnectionSetting, read_airflow_settings
+from include.simulation.demo_calls import DemoCalls
+from include.simulation.demo_messages import Sent, printable, sent_to
 from include.simulation.demo_quality import compute_history
 from include.simulation.demo_shell import write_connections
 from include.simulation.demo_source import postgres_connection, require_dsn, require_reachable
@@ -53,11 +55,16 @@ from include.simulation.slack_server import SlackServer
 from include.sync_health.errors import MonitorError
 from include.warehouse.migration import upgrade
 
-CHECK_DAGS = ("servicetitan_sync_failures", "servicetitan_credential_health", "servicetitan_data_quality")
+CHECK_DAGS = (
+    "servicetitan_sync_failures",
+    "servicetitan_credential_health",
+    "servicetitan_data_quality",
+    "servicetitan_api_metrics",
+)
 DATABASES = ("airflow", "hub_plus", "monitoring")
 STEPS = 7
 CHECK_EVERY_SECONDS = 60  # the DAG's own schedule is 15 minutes: too long for somebody who watches
-SLOW_EVERY = 3  # of these rounds, the one in which the 6-hour checks run too
+SLOW_EVERY = 3  # of these rounds, the one in which the slower checks run too
 MOMENT = timedelta(seconds=30)  # shorter than Airflow takes to start, and than until anything happens in the script
 AIRFLOW_PORT, INBOX_PORT = 8080, 8025  # taken when free
 
@@ -70,20 +77,6 @@ SOURCE_HELP = (
 
 class DemoError(RuntimeError):
     """The demo's check ran and did not do what it should; one line."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """One message that arrived; ``text`` is a mail's subject, or all of a Slack message's plain text."""
-
-    at: datetime
-    kind: str
-    where: str
-    text: str
-
-    def __str__(self) -> str:
-        """One line: where it went, its title and its first sentence."""
-        return printable(f"{self.at:%H:%M:%S} {self.kind} {self.where}: {' | '.join(self.text.splitlines()[:2])}")
 
 
 class Stopped(BaseException):
@@ -104,6 +97,8 @@ class Demo:
         self._stack = ExitStack()
         self._step = 0
         self.world: RunningWorld | None = None
+        self.calls: DemoCalls | None = None
+        self.token = secrets.token_urlsafe(24)
         self.slack: SlackServer
         self.mail: MailServer
         self.inbox: Inbox
@@ -153,15 +148,7 @@ class Demo:
 
     def sent(self) -> list[Sent]:
         """Return what Slack and mail received so far, in the order of arrival."""
-        slack = [
-            Sent(at=message.posted_at, kind="Slack", where=f"#{message.channel}", text=html.unescape(message.text))
-            for message in self.slack.messages
-        ]
-        mails = [
-            Sent(at=mail.received_at, kind="mail", where=", ".join(mail.recipients), text=str(mail.message["subject"]))
-            for mail in self.mail.mails
-        ]
-        return sorted(slack + mails, key=lambda message: message.at)
+        return sent_to(self.slack, self.mail)
 
     def _last_error(self, dag_id: str, run_id: str, task: dict[str, Any]) -> str:
         log = self.airflow.task_log(
@@ -203,6 +190,9 @@ class Demo:
         else:
             _tell_detail("left out: of your own database, quality --from does it")
 
+        if self.began is not None and "SERVICETITAN_MONITOR_CONFIG" not in os.environ:
+            self.calls = DemoCalls(self.state_dir, since=datetime.now(UTC))
+
         self.tell("starting the inbox: a Slack and a mail server")
         self._start_inbox()
 
@@ -214,13 +204,18 @@ class Demo:
         write_connections(
             self.state_dir / SHELL,
             [each for each in connections if self.source is None or each.conn_id != "hub_plus_db"],
+            variables=self._policy_variable(),
         )
         self.airflow = LocalAirflow(
             self.state_dir / "airflow",
             metadata_dsn=postgres.dsn("airflow"),
             connections=connections,
             pools=settings.pools,
-            environment={f"AIRFLOW_VAR_{name.upper()}": value for name, value in settings.variables.items()},
+            environment={
+                **{f"AIRFLOW_VAR_{name.upper()}": value for name, value in settings.variables.items()},
+                **self._policy_variable(),
+                "SERVICETITAN_MONITOR_TOKEN": self.token,
+            },
             preferred_port=AIRFLOW_PORT,
             progress=_tell_detail,
         )
@@ -230,6 +225,10 @@ class Demo:
         if errors := self.airflow.import_errors():
             name, trace = next(iter(errors.items()))
             raise DemoError(f"{name} cannot be imported: {trace.strip().splitlines()[-1]}")
+
+    def _policy_variable(self) -> dict[str, str]:
+        """Return the variable that names the demo's policy; nothing where somebody has named one."""
+        return {} if self.calls is None else {"SERVICETITAN_MONITOR_CONFIG": str(self.calls.policy.resolve())}
 
     def _start_inbox(self) -> None:
         store = InboxStore(self.state_dir / "inbox.jsonl")
@@ -275,11 +274,6 @@ def _create_missing(postgres: EmbeddedPostgres) -> None:
             postgres.create_database(name)
 
 
-def printable(text: str) -> str:
-    """Return ``text`` without what could steer a terminal; the simulated Hub Plus has such names on purpose."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def _tell_detail(line: str) -> None:
     print(f"      {line}", flush=True)
 
@@ -317,6 +311,8 @@ def run_until_stopped(demo: Demo, *, every: float) -> None:
     print(
         f"\n  Airflow  {demo.airflow.url}\n           admin / {passwords['admin']}"
         f"\n           viewer / {passwords['viewer']} (may only look)"
+        f"\n  Health   {demo.airflow.url}/servicetitan-monitor/health   with a login, or with the token"
+        f"\n  Metrics  curl -H 'Authorization: Bearer {demo.token}' {demo.airflow.url}/servicetitan-monitor/metrics"
         f"\n  Inbox    {demo.inbox.url}   what Slack and mail received"
         f"\n  Shell    . {demo.state_dir / SHELL}"
         f"\n           .venv/bin/python -m include.cli quality --plot trend.png   the quality of its months of history\n",
@@ -326,6 +322,8 @@ def run_until_stopped(demo: Demo, *, every: float) -> None:
     seen = len(demo.sent())
     for number in itertools.count():
         started = time.monotonic()
+        if demo.calls is not None:
+            demo.calls.go_on(datetime.now(UTC))
         for dag_id in CHECK_DAGS if number % SLOW_EVERY == 0 else CHECK_DAGS[:1]:
             try:
                 demo.run_check(dag_id)

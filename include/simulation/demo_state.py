@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from include.simulation.demo_calls import FOLDER, POLICY
 from include.simulation.local_airflow import PROJECT_ROOT
 from include.simulation.server_account import ServerAccount
 from include.sync_health.errors import MonitorError
@@ -31,6 +32,8 @@ OURS = frozenset(
         BEGAN,
         f"{BEGAN}.new",
         SHELL,
+        FOLDER,
+        POLICY,
         "airflow",
         "inbox.jsonl",
         "postgres",

@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from include.simulation.airflow_settings import ConnectionSetting
-from include.simulation.demo import main, printable
+from include.simulation.demo import main
+from include.simulation.demo_messages import printable
 from include.simulation.demo_source import postgres_connection
 from include.simulation.demo_state import LOCK, OURS, claim, forget
 from include.simulation.postgres import EmbeddedPostgres
