@@ -38,7 +38,7 @@ test: setup  ## all tests, on a real PostgreSQL and a real Airflow; ARGS="-k nam
 
 # Both run, and a target that one misses does not spare the other; their sizes differ, so ARGS is for one of them.
 bench: setup  ## time the reader, then the aggregates, on big simulated sources; BENCH=quality ARGS="--rounds 1" runs one
-	@status=0; for bench in $(or $(BENCH),reader quality metrics); do \
+	@status=0; for bench in $(or $(BENCH),reader quality metrics monolog); do \
 	  $(PYTHON) -m include.simulation.bench_$$bench $(ARGS) || status=1; done; exit $$status
 
 # A password may hold $, quotes and backticks: neither make nor a shell expands SOURCE, and no process has it as an

@@ -134,6 +134,10 @@ def _run(arguments: list[str]) -> int:
         hint = f"did you mean {near[0]}? " if near else ""
         parser.error(f"unknown command {word!r}; {hint}use one of {', '.join(COMMANDS)}")
     args = parser.parse_args(arguments)
+    if os.environ.get("SERVICETITAN_LOG_FORMAT"):
+        from include.orchestration.structured_logs import configure_shell_log
+
+        configure_shell_log()
     code: int = args.run(args)
     return code
 

@@ -22,6 +22,7 @@ from include.sync_health.measured_facts import NOTHING_MEASURED, MeasuredFacts
 from include.sync_health.observations import Observation
 from include.sync_health.own_health import RULE_OFF, judge_health, said_of
 from include.sync_health.policy import Policy
+from include.sync_health.redacted_errors import without_secrets
 from include.sync_health.redaction import redact
 from include.sync_health.rule_judges import JUDGED_BY, RuleInput, fits_policy
 from include.sync_health.rule_policies import RuleMode
@@ -265,7 +266,7 @@ def _judge(
             ]
         return [*retired, *said_now]
     except Exception as error:  # whatever it is, the other rules must go on, and somebody is told
-        log.exception("the rule %s failed", rule)
+        log.error("the rule %s failed", rule, exc_info=without_secrets(error))
         # The exception may quote a row, and the record of the run keeps this as it is.
         detail = redact(f"the rule {rule} failed: {type(error).__name__}: {error}")
         found.append(Blindness(check=tick.check.name, cause=f"evaluation_{rule}", detail=detail))
@@ -315,7 +316,7 @@ def _silence(tick: TickInput, *, policy: Policy) -> Blindness | None:
             silent_for=policy.rules.no_syncs.silent_for,
         )
     except Exception as error:  # as for a rule: the others must go on
-        log.exception("the source's rhythm could not be judged")
+        log.error("the source's rhythm could not be judged", exc_info=without_secrets(error))
         detail = redact(f"{type(error).__name__}: {error}")
         return Blindness(check=tick.check.name, cause="evaluation_silence", detail=detail)
 

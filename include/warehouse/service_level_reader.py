@@ -34,22 +34,28 @@ _DAYS = """
 # First by hour: a zone is looked up for each hour, and not for each row.
 _CALLS = sql.SQL(
     """
-    SELECT (hour AT TIME ZONE %(timezone)s)::date, environment, sum(good)::bigint, sum(total)::bigint
+    SELECT (hour AT TIME ZONE %(timezone)s)::date, environment, coalesce(sum(good), 0)::bigint, sum(total)::bigint
     FROM (
-        SELECT hour, environment, sum({good}) AS good, sum(response_count) AS total FROM monitoring.api_call_hourly
+        SELECT hour, environment, sum({good}) {counted} AS good, sum({total}) AS total
+        FROM monitoring.api_call_hourly {exploded}
         WHERE hour >= %(start)s AND hour < %(end)s AND source = %(source)s AND response_count > 0
         GROUP BY hour, environment
     ) AS hours
     GROUP BY 1, 2
     """
 )
-
-# Of a bound of the histogram it has the exact number, at a tenth of the time.
-_BY_HISTOGRAM = sql.SQL("(SELECT sum(number) FROM unnest(histogram[:%(bounds)s]) AS each (number))")
-_BY_BUCKETS = sql.SQL(
-    """coalesce((SELECT sum(each.number::bigint) FROM jsonb_each_text(response_buckets) AS each (bucket, number)
-                 WHERE each.bucket::int <= %(bucket)s), 0)"""
+_BY_BUCKETS = _CALLS.format(
+    good=sql.SQL("each.number::bigint"),
+    counted=sql.SQL("FILTER (WHERE each.bucket::int <= %(bucket)s)"),
+    total=sql.SQL("each.number::bigint"),
+    exploded=sql.SQL(", jsonb_each_text(response_buckets) AS each (bucket, number)"),
 )
+
+
+def _by_histogram(bounds: int) -> sql.Composed:
+    """Return the statement for the first bounds of the histogram: exact, and in a quarter of the time of buckets."""
+    good = sql.SQL(" + ").join(sql.SQL("histogram[{}]").format(sql.Literal(place)) for place in range(1, bounds + 1))
+    return _CALLS.format(good=good, counted=sql.SQL(""), total=sql.SQL("response_count"), exploded=sql.SQL(""))
 
 
 @storage_errors()
@@ -92,10 +98,10 @@ def read_objective_days(
             "timezone": timezone,
             "source": told.source,
             "bucket": last_bucket_within(within_ms),
-            "bounds": HISTOGRAM_MS.index(within_ms) + 1 if within_ms in HISTOGRAM_MS else None,
         }
-        good_calls = _BY_BUCKETS if wanted["bounds"] is None else _BY_HISTOGRAM
-        for day, environment, good, total in conn.execute(_CALLS.format(good=good_calls), wanted):
+        is_bound = within_ms in HISTOGRAM_MS
+        query = _by_histogram(HISTOGRAM_MS.index(within_ms) + 1) if is_bound else _BY_BUCKETS
+        for day, environment, good, total in conn.execute(query, wanted):
             rows.append((day, environment, Objective.API_LATENCY, good, total))
     order = list(Objective)
     rows.sort(key=lambda row: (row[0], row[1], order.index(row[2])))

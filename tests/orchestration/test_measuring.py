@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from include.orchestration.measuring import LONGEST_PAUSE, counted_since
+from include.simulation.hub_plus import Run
 from include.simulation.statsd_server import StatsdServer
 from include.sync_health.errors import SourceError, StorageError
 from include.sync_health.windows import Window
@@ -146,9 +147,29 @@ def test_a_sync_that_is_committed_late_counts_once(world: MonitoredWorld, statsd
     assert sum(statsd.counters(COMPLETED).values()) == 1
 
 
+def test_the_records_of_a_sync_that_shows_up_late_are_not_those_of_the_last(
+    world: MonitoredWorld, statsd: StatsdServer
+) -> None:
+    """A gauge never goes back in time."""
+    measure(world, NOON - TICK)
+    world.succeed(world.credential, at=NOON - MINUTE)
+    measure(world)
+    late = NOON - 5 * MINUTE
+    world.hub.add_run(world.credential, started_at=late - MINUTE, completed_at=late, records=(99, 99, 0))
+
+    assert measure(world, NOON + TICK)["ended"] == 1
+
+    assert gauge(statsd, "sync.records_processed", status="completed") == 10
+
+
 def test_a_sync_of_days_counts_when_it_ends(world: MonitoredWorld, statsd: StatsdServer) -> None:
     """It started long before the slack; the run before remembered that it was open."""
     long = world.hub.add_run(world.credential, status="running", started_at=NOON - 3 * DAY)
+    # So many came after it that a read of the window alone does not reach it.
+    others = [NOON - 3 * DAY + number * timedelta(seconds=40) for number in range(1_500)]
+    world.hub.copy_runs(
+        Run(credential=world.credential, started_at=at, completed_at=at + timedelta(seconds=30)) for at in others
+    )
     measure(world)
     world.hub.finish_run(long, at=NOON + MINUTE)
     statsd.forget()

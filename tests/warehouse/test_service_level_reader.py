@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from include.sync_health.errors import RequestError, StorageError
 from include.sync_health.measuring_policies import ServiceLevelsPolicy
-from include.sync_health.response_times import buckets_of, milliseconds_of, share_within
+from include.sync_health.response_times import HISTOGRAM_MS, buckets_of, milliseconds_of, share_within
 from include.sync_health.service_levels import OBJECTIVE_DAY_COLUMNS, Events, Objective
 from include.warehouse.monitoring_session import connect
 from include.warehouse.service_level_reader import last_bucket_within, read_budgets, read_objective_days
@@ -78,7 +78,13 @@ def test_syncs_and_records_are_those_of_the_stored_days(conn: psycopg.Connection
     "zone", ["UTC", "America/New_York", pytest.param("Asia/Kolkata", id="where hours begin at half past")]
 )
 @pytest.mark.parametrize("seed", range(2))
-def test_calls_count_on_the_day_in_which_their_hour_begins(conn: psycopg.Connection[Any], zone: str, seed: int) -> None:
+@pytest.mark.parametrize(
+    "within",
+    [pytest.param(900.0, id="by buckets"), pytest.param(1_000.0, id="exactly, at a bound of the histogram")],
+)
+def test_calls_count_on_the_day_in_which_their_hour_begins(
+    conn: psycopg.Connection[Any], zone: str, seed: int, within: float
+) -> None:
     """Those of the table alone, which are timed, in the range; a call is good when its bucket is."""
     calls = random_calls(seed, hours=96)
     store_calls(conn, calls)
@@ -94,8 +100,9 @@ def test_calls_count_on_the_day_in_which_their_hour_begins(conn: psycopg.Connect
             key = (day, each["environment"], "api_latency")
             total[key] += 1
             (bucket,) = buckets_of(np.array([each["response_ms"]]))
-            good[key] += milliseconds_of(int(bucket)) <= 900
-    found = read(conn, first=first, last=last, timezone=zone, within_ms=900.0)
+            is_exact = within in HISTOGRAM_MS
+            good[key] += (each["response_ms"] if is_exact else milliseconds_of(int(bucket))) <= within
+    found = read(conn, first=first, last=last, timezone=zone, within_ms=within)
     assert found == {key: (good[key], number) for key, number in total.items()}
     assert len(found) >= 6
     assert 0 < sum(good.values()) < total.total()
@@ -168,8 +175,9 @@ def test_the_cost_follows_the_days(conn: psycopg.Connection[Any]) -> None:
     store_source(conn, "table")
     conn.execute(
         "INSERT INTO monitoring.api_call_hourly (hour, source, credential_id, environment, company_id, endpoint,"
-        " status_code, requests, errors, response_count, response_ms_sum, response_buckets, updated_at)"
-        " SELECT hour, 'table', credential::text, 'production', '3', '/x', 200, 1, 0, 1, 100, '{\"115\": 1}', %s"
+        " status_code, requests, errors, response_count, response_ms_sum, response_buckets, histogram, updated_at)"
+        " SELECT hour, 'table', credential::text, 'production', '3', '/x', 200, 1, 0, 1, 100, '{\"115\": 1}',"
+        " '{0,1,0,0,0,0,0,0,0,0,0}', %s"
         " FROM generate_series(%s::timestamptz, %s, interval '1 hour') AS hour, generate_series(1, 3) AS credential",
         (NOW, START, START + 90 * DAY - timedelta(seconds=1)),
     )

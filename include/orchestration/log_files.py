@@ -1,0 +1,238 @@
+"""
+Log files where they lie: found by the policy's paths, opened, unpacked, and read from an offset on.
+
+A path is absolute and may hold ``*``, ``?``, ``[...]`` and ``**``; a URL (``file://``, ``s3://``, ``gs://`` and what else
+Airflow's ObjectStoragePath knows) likewise. Archives are told by their first bytes, not by their name.
+
+The application's error file repeats each error of its main file. A file whose name is another one's with ``_error`` or
+``_errors`` (``servicetitan_errors.log``, ``servicetitan_errors-2026-03-01.log``) is passed over when that other one, of
+whatever date, is found in the same folder; alone, it is read.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from include.sync_health.errors import MonitorError
+from include.sync_health.log_identity import HEAD_BYTES, SeenFile
+
+_MAGIC = b"\x1f\x8b"  # RFC 1952, section 2.3.1
+_WILD = re.compile(r"[*?\[]")
+_ERROR_NAME = re.compile(r"(.+?)[_-]errors?(?=[.-]|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFile:
+    """
+    A log file that is there.
+
+    Args:
+        path: absolute, or a URL.
+        inode: device and inode; "" where there is none.
+        size: bytes as it lies there.
+        changed_at: what its store says of its last change; only ever compared.
+        opener: opens it for reading bytes.
+    """
+
+    path: str
+    inode: str
+    size: int
+    changed_at: str
+    opener: Callable[[], IO[bytes]] = field(repr=False, compare=False)
+
+    @property
+    def stamp(self) -> str:
+        """What changes with the file."""
+        return f"{self.path} {self.size} {self.changed_at}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """
+    What was found.
+
+    Args:
+        files: by path.
+        error_copies: paths of files that repeat errors of others.
+        missing: patterns that no file matches, and those that could not be looked at; one line each.
+    """
+
+    files: tuple[LogFile, ...]
+    error_copies: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class LogUnreadable(MonitorError):
+    """A file cannot be opened, read or unpacked; one line."""
+
+
+def find_logs(patterns: Sequence[str], *, connection: str | None = None) -> Found:
+    """
+    Return the files that the patterns name, each once.
+
+    Args:
+        patterns: absolute paths or URLs, with or without wild cards.
+        connection: Airflow's connection id for URLs.
+    """
+    found: dict[str, LogFile] = {}
+    missing = []
+    for pattern in patterns:
+        try:
+            files = list(_remote(pattern, connection) if "://" in pattern else _local(pattern))
+        except Exception as error:  # noqa: BLE001 - whatever a store's library raises
+            missing.append(f"{_shown(pattern)}: cannot be looked at: {_reason(error)}")
+            continue
+        if not files:
+            missing.append(f"{_shown(pattern)}: no such file")
+        found |= {each.path: each for each in files}
+    kept, copies = _without_error_copies(sorted(found.values(), key=lambda each: each.path))
+    return Found(files=tuple(kept), error_copies=tuple(copies), missing=tuple(missing))
+
+
+class LogStream:
+    """
+    What is in a file, archive or not.
+
+    Raises:
+        LogUnreadable: in the place of whatever a store's library raises.
+    """
+
+    def __init__(self, file: LogFile) -> None:
+        with _unreadable():
+            self._raw = file.opener()
+            self.is_packed = self._raw.read(len(_MAGIC)) == _MAGIC
+            self._raw.seek(0)
+        self._stream: Any = gzip.GzipFile(fileobj=self._raw, mode="rb") if self.is_packed else self._raw
+        # An archive cannot go back without unpacking all anew.
+        self._held, self._held_at = b"", 0
+
+    def __enter__(self) -> LogStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+        self._raw.close()
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return so many bytes from an offset on; fewer only at the end."""
+        begin = offset - self._held_at
+        held = self._held[begin:] if 0 <= begin <= len(self._held) else None
+        with _unreadable():
+            if held is None:
+                self._stream.seek(offset)
+                held = b""
+            parts, missing = [held], size - len(held)
+            while missing > 0 and (part := self._stream.read(missing)):
+                parts.append(part)
+                missing -= len(part)
+        self._held, self._held_at = b"".join(parts), offset
+        return self._held[:size]
+
+    def head(self) -> bytes:
+        """Return the first `HEAD_BYTES` of a file that is no archive, as they are now."""
+        with _unreadable():
+            self._stream.seek(0)
+            head: bytes = self._stream.read(HEAD_BYTES)
+            self._stream.seek(self._held_at + len(self._held))
+        return head
+
+
+@contextmanager
+def _unreadable() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise LogUnreadable(_reason(error)) from error
+
+
+def see_file(file: LogFile) -> SeenFile:
+    """
+    Return a file as it is told apart from others.
+
+    Raises:
+        LogUnreadable: it cannot be read.
+    """
+    with LogStream(file) as stream:
+        head = stream.read_at(0, HEAD_BYTES)
+        return SeenFile(path=file.path, inode=file.inode, size=file.size, head=head, is_packed=stream.is_packed)
+
+
+def _local(pattern: str) -> Iterable[LogFile]:
+    if not Path(pattern).is_absolute():
+        raise ValueError("the path is not absolute")
+    names = sorted(glob.glob(pattern, recursive=True)) if _WILD.search(pattern) else [pattern]  # noqa: PTH207 - of a whole path
+    for name in names:
+        path = Path(name)
+        with suppress(FileNotFoundError):  # rotated away meanwhile
+            told = path.stat()
+            if path.is_file():
+                yield LogFile(
+                    path=str(path),
+                    inode=f"{told.st_dev}:{told.st_ino}",
+                    size=told.st_size,
+                    changed_at=str(told.st_mtime_ns),
+                    opener=lambda path=path: path.open("rb"),  # type: ignore[misc] # a lambda's default
+                )
+
+
+def _remote(pattern: str, connection: str | None) -> Iterable[LogFile]:
+    from airflow.sdk import ObjectStoragePath
+
+    scheme, rest = pattern.split("://", 1)
+    if scheme == "file":
+        yield from _local(rest)
+        return
+    parts = rest.split("/")
+    wild = next((place for place, part in enumerate(parts) if _WILD.search(part)), None)
+    base = ObjectStoragePath(f"{scheme}://{'/'.join(parts[:wild])}", conn_id=connection)
+    for path in base.glob("/".join(parts[wild:])) if wild is not None else [base]:
+        if path.is_file():
+            yield _stored(path)
+
+
+def _stored(path: Any) -> LogFile:
+    told = path.stat()
+    values = dict(told) if not hasattr(told, "as_info") else dict(told.as_info())
+    changed = next(
+        (values[name] for name in ("ETag", "etag", "LastModified", "updated", "mtime") if values.get(name)), ""
+    )
+    return LogFile(
+        path=str(path),
+        inode="",
+        size=int(values.get("size") or 0),
+        changed_at=str(changed),
+        opener=lambda: path.open("rb"),
+    )
+
+
+def _without_error_copies(files: Sequence[LogFile]) -> tuple[list[LogFile], list[str]]:
+    kept, copies = [], []
+    names = [each.path.rpartition("/") for each in files]
+    mains = {(folder, name) for folder, _, name in names if not _ERROR_NAME.match(name)}
+    for file, (folder, _, name) in zip(files, names, strict=True):
+        error = _ERROR_NAME.match(name)
+        is_main = error and re.compile(rf"{re.escape(error[1])}(?=[.-]|$)")
+        if is_main and any(where == folder and is_main.match(other) for where, other in mains):
+            copies.append(file.path)
+        else:
+            kept.append(file)
+    return kept, copies
+
+
+def _shown(pattern: str) -> str:
+    from include.sync_health.redaction import clean
+
+    return clean(pattern, limit=200)
+
+
+def _reason(error: BaseException) -> str:
+    from include.sync_health.redaction import clean
+
+    return f"{type(error).__name__}: {clean(str(error), limit=200)}" if str(error) else type(error).__name__

@@ -1,0 +1,380 @@
+"""
+Reads what is new in the application's log files, counts the calls in it, and remembers how far it came.
+
+A file is read in chunks. What a chunk comes to, and the position behind it, are committed together: killed at any moment,
+the next run goes on where the last commit ended, and nothing is lost or counted twice. A position moves only from where
+its reader found it, so that of two runs at once one counts a chunk, and the other leaves the file to it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any
+
+from include.orchestration.log_files import LogFile, LogStream, LogUnreadable, find_logs, see_file
+from include.sync_health.log_identity import HEAD_BYTES, KnownFile, SeenFile, head_hash, match_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import psycopg
+
+    from include.sync_health.log_calls import Counted
+    from include.sync_health.log_reader import LineReader
+    from include.sync_health.measuring_policies import ApiCallsPolicy
+    from include.warehouse.log_positions import LogPosition
+
+log = logging.getLogger("servicetitan.api_calls")
+
+CHUNK_BYTES = 8 << 20
+"""Bytes that are read at once; several times the longest line that is read."""
+
+COMMIT_CHUNKS = 16
+"""Chunks that are committed together: one commit of many rows costs as much as reading several chunks."""
+
+FORGET_AFTER = timedelta(days=90)
+"""A file that nobody has seen for so long is forgotten; one that comes back later would count again."""
+
+Names = Mapping[str, tuple[str, str]]
+"""(environment, company id) by credential id."""
+
+Taken = Callable[["pd.DataFrame"], None]
+"""Is told `INCREMENT_COLUMNS` of what was counted, after each commit."""
+
+
+@dataclass(slots=True)
+class LogIngestion:
+    """
+    What one run did.
+
+    Args:
+        counts: lines by what they were, files, and response times: names are those of `LineCounts.told`, and ``files``,
+            ``error_copies``, ``copies``, ``too_short``, ``unreadable``, ``left_to_another``, ``requests``,
+            ``times_told``, ``times_estimated``.
+        missing: what the policy names and is not there, and files that could not be read; one line each.
+        is_available: whether any file was found.
+        read_until: the newest time that a counted line tells.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    is_available: bool = False
+    read_until: datetime | None = None
+
+    @property
+    def has_timings(self) -> bool:
+        """Whether this run saw a response time."""
+        return self.counts.get("times_told", 0) + self.counts.get("times_estimated", 0) > 0
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a count."""
+        self.counts[name] = self.counts.get(name, 0) + number
+
+
+def ingest_logs(
+    dsn: str,
+    *,
+    policy: ApiCallsPolicy,
+    names: Names,
+    zone: tzinfo,
+    clock: Callable[[], datetime],
+    chunk_bytes: int = CHUNK_BYTES,
+    taken: Taken = lambda increments: None,
+) -> LogIngestion:
+    """
+    Read what is new in all files of the policy into ``api_call_hourly`` and ``api_counter``, source ``log``.
+
+    A file that cannot be read is told, and keeps no other from being read. The last line without a line feed waits for
+    it, except in an archive.
+
+    Args:
+        dsn: the monitoring database.
+        policy: which files, and the connection of URLs.
+        names: of the credentials.
+        zone: of times that name none.
+        clock: the wall clock, aware.
+        chunk_bytes: `CHUNK_BYTES`; at least twice the longest line, where it is given.
+        taken: is told what each commit has counted.
+
+    Raises:
+        StorageError: our database; what was committed stays.
+    """
+    from include.sync_health.log_reader import LineReader
+    from include.warehouse.monitoring_session import connect
+
+    found = find_logs(policy.logs, connection=policy.logs_connection)
+    done = LogIngestion(missing=list(found.missing), is_available=bool(found.files))
+    done.count("error_copies", len(found.error_copies))
+    for path in found.error_copies:
+        log.info("%s: not read: it repeats errors of another file", path)
+    with connect(dsn) as conn:
+        run = _Run(conn, done, LineReader(zone=zone), names=names, clock=clock, chunk_bytes=chunk_bytes, taken=taken)
+        for file, position in run.plan(found.files):
+            run.read(file, position)
+        run.close_the_rest()
+    for line in done.missing:
+        log.warning("%s", line)
+    done.counts |= run.reader.counts.told()
+    return done
+
+
+class _Gathered:
+    """What some chunks of one file come to."""
+
+    def __init__(self) -> None:
+        from include.sync_health.log_calls import OpenCalls
+        from include.sync_health.log_tally import CallTally
+
+        self.tally, self.open_calls = CallTally(), OpenCalls()
+        self.chunks = self.requests = self.times_told = self.times_estimated = 0
+
+    def add(self, counted: Counted) -> None:
+        """Add what one more chunk comes to."""
+        self.open_calls = counted.open_calls
+        self.chunks += 1
+        self.requests += counted.requests
+        self.times_told += counted.times_told
+        self.times_estimated += counted.times_estimated
+
+
+class _Run:
+    """One run over all files."""
+
+    def __init__(
+        self,
+        conn: psycopg.Connection[Any],
+        done: LogIngestion,
+        reader: LineReader,
+        *,
+        names: Names,
+        clock: Callable[[], datetime],
+        chunk_bytes: int,
+        taken: Taken,
+    ) -> None:
+        from include.sync_health.endpoints import MOST_ENDPOINTS
+
+        self.reader = reader
+        self._conn, self._done, self._names, self._clock = conn, done, names, clock
+        self._chunk_bytes, self._taken, self._room = chunk_bytes, taken, MOST_ENDPOINTS
+        self._endpoints: set[str] = set()
+        self._newest: int | None = None
+
+    def plan(self, files: tuple[LogFile, ...]) -> list[tuple[LogFile, LogPosition]]:
+        """Return what is to be read from where; files that are new have a position now."""
+        from include.warehouse.api_hours import lock_source
+        from include.warehouse.log_positions import LogPosition, add_position, move_position, read_positions
+
+        now = self._clock()
+        # Two runs at once must not find the same file new.
+        with self._conn.transaction():
+            lock_source(self._conn, "log")
+            stored = {each.key: each for each in read_positions(self._conn)}
+            finished = {each.state["finished"]: each for each in stored.values() if each.state.get("finished")}
+            seen = []
+            for file in files:
+                self._done.count("files")
+                if file.stamp in finished:  # an archive that was read to its end is not unpacked again
+                    self._touch(finished[file.stamp], now)
+                    continue
+                try:
+                    seen.append((file, see_file(file)))
+                except LogUnreadable as error:
+                    self._failed(file, error)
+            matched = match_files([each for _, each in seen], [_known(each) for each in stored.values()])
+            self._done.count("copies", len(matched.copies))
+            self._done.count("too_short", len(matched.short))
+            by_path = {file.path: file for file, _ in seen}
+            planned = []
+            for known, key in matched.known:
+                before = stored[key]
+                position = replace(
+                    before, path=known.path, moves=before.moves + 1, state={**before.state, **_identity(known)}
+                )
+                if move_position(self._conn, position, now=now):
+                    planned.append((by_path[known.path], position))
+            for fresh in matched.fresh:
+                position = LogPosition(key=head_hash(fresh.head), path=fresh.path, state=_identity(fresh))
+                if add_position(self._conn, position, now=now):
+                    planned.append((by_path[fresh.path], position))
+        return sorted(planned, key=lambda each: each[0].path)
+
+    def read(self, file: LogFile, position: LogPosition) -> None:
+        """Read a file to its end, chunk by chunk, and tell it in one line."""
+        lines = requests = 0
+        try:
+            with LogStream(file) as stream:
+                for after, counted in self._gathered(file, stream, position):
+                    moved = self._store(after, counted)
+                    if moved is None:
+                        self._done.count("left_to_another")
+                        log.info("%s: left to another run that reads it", file.path)
+                        return
+                    lines += moved.lines - position.lines
+                    requests += counted.requests
+                    position = moved
+        except LogUnreadable as error:
+            self._failed(file, error)
+        log.info("%s: %s lines read, %s requests counted, up to byte %s", file.path, lines, requests, position.offset)
+
+    def close_the_rest(self) -> None:
+        """Count what nothing can close any more: requests that waited too long, also of files that are gone."""
+        from include.sync_health.log_calls import OPEN_FOR, OpenCalls, close_calls
+        from include.warehouse.log_positions import delete_positions, read_positions
+
+        now = self._clock()
+        before = _microseconds(now) - OPEN_FOR
+        with self._conn.transaction():
+            positions = read_positions(self._conn)
+        for position in positions:
+            waiting = OpenCalls.of(position.state.get("open", {}))
+            gathered = _Gathered()
+            gathered.add(close_calls(waiting, tally=gathered.tally, before=before))
+            if len(gathered.open_calls) < len(waiting):
+                state = {**position.state, "open": gathered.open_calls.told()}
+                self._store(replace(position, state=state), gathered)
+        with self._conn.transaction():
+            kept = [each.key for each in positions if each.state.get("open", {}).get("requests")]
+            delete_positions(self._conn, before=now - FORGET_AFTER, kept=kept)
+        if self._newest is not None:
+            self._done.read_until = _moment(self._newest)
+
+    def _chunk(self, stream: LogStream, position: LogPosition, *, can_change: bool) -> tuple[bytes, LogPosition] | None:
+        """Return the next whole lines and the position behind them; None at the end."""
+        data = stream.read_at(position.offset, self._chunk_bytes)
+        if not data:
+            return None
+        # Emptied and written anew while it was read: then what was read is of no known file.
+        if can_change and not stream.is_packed and not _begins_as(position, stream.head()):
+            raise LogUnreadable("it has changed while it was read; the next run looks at it again")
+        is_end = len(data) < self._chunk_bytes
+        if position.state.get("in_long_line"):
+            return self._past_long_line(data, position)
+        cut = data.rfind(b"\n") + 1
+        if not cut and not is_end:
+            state = {**position.state, "in_long_line": True}
+            return b"", replace(position, offset=position.offset + len(data), state=state)
+        if is_end and stream.is_packed:
+            cut = len(data)
+        if not cut:
+            return None
+        return data[:cut], replace(position, offset=position.offset + cut)
+
+    def _past_long_line(self, data: bytes, position: LogPosition) -> tuple[bytes, LogPosition]:
+        """Return the position behind a line that is longer than a chunk, or further on in it."""
+        end = data.find(b"\n") + 1
+        if not end:
+            return b"", replace(position, offset=position.offset + len(data))
+        self.reader.counts.lines += 1
+        self.reader.counts.too_long += 1
+        state = {name: value for name, value in position.state.items() if name != "in_long_line"}
+        return b"", replace(position, offset=position.offset + end, lines=position.lines + 1, state=state)
+
+    def _gathered(
+        self, file: LogFile, stream: LogStream, position: LogPosition
+    ) -> Iterator[tuple[LogPosition, _Gathered]]:
+        """Yield what is to be committed together: a position, and what the chunks before it come to."""
+        gathered, before = _Gathered(), position
+        try:
+            while (chunk := self._chunk(stream, position, can_change=bool(file.inode))) is not None:
+                block, position = chunk
+                position = self._count(block, position, gathered)
+                if gathered.chunks == COMMIT_CHUNKS:
+                    yield replace(position, moves=before.moves), gathered
+                    gathered, before = _Gathered(), replace(position, moves=before.moves + 1)
+        except LogUnreadable:
+            if gathered.chunks:  # what was read before it
+                yield replace(position, moves=before.moves), gathered
+            raise
+        if stream.is_packed and not position.state.get("finished"):
+            position = replace(position, state={**position.state, "finished": file.stamp})
+        if gathered.chunks or position.state != before.state:
+            yield replace(position, moves=before.moves), gathered
+
+    def _count(self, block: bytes, position: LogPosition, gathered: _Gathered) -> LogPosition:
+        """Count a block, and return its position with what the block leaves open."""
+        from include.sync_health.log_calls import OpenCalls, count_calls
+
+        before = self.reader.counts.lines
+        events = self.reader.read(block)
+        waiting = OpenCalls.of(position.state.get("open", {}))
+        gathered.add(count_calls(events, waiting=waiting, tally=gathered.tally))
+        if len(events.at):
+            newest = int(events.at.max())
+            self._newest = newest if self._newest is None else max(self._newest, newest)
+        lines = position.lines + self.reader.counts.lines - before
+        return replace(position, lines=lines, state={**position.state, "open": gathered.open_calls.told()})
+
+    def _store(self, position: LogPosition, gathered: _Gathered) -> LogPosition | None:
+        """Move a position and add what was counted, in one transaction; None, and nothing, where it was moved already."""
+        from include.warehouse.api_hours import add_calls
+        from include.warehouse.log_positions import move_position
+
+        position = replace(position, moves=position.moves + 1)
+        increments = None
+        hours = self._capped(gathered.tally.hours())
+        with self._conn.transaction():
+            if not move_position(self._conn, position, now=self._clock()):
+                return None
+            if len(hours):
+                increments = add_calls(self._conn, hours, source="log", names=self._names, now=self._clock())
+        if increments is not None:
+            self._taken(increments)
+        self._done.count("requests", gathered.requests)
+        self._done.count("times_told", gathered.times_told)
+        self._done.count("times_estimated", gathered.times_estimated)
+        return position
+
+    def _capped(self, hours: pd.DataFrame) -> pd.DataFrame:
+        """Return hours in which at most so many endpoints of this run have a name; those that had one keep it."""
+        from include.sync_health.endpoints import OTHER, most_frequent
+
+        calls = hours.groupby("endpoint")["requests"].sum()
+        fresh = {str(name): int(number) for name, number in calls.items() if name not in self._endpoints}
+        self._endpoints |= most_frequent(fresh, most=self._room - len(self._endpoints))
+        if all(name in self._endpoints for name in fresh):
+            return hours
+        return hours.assign(endpoint=hours["endpoint"].where(hours["endpoint"].isin(self._endpoints), OTHER))
+
+    def _touch(self, position: LogPosition, now: datetime) -> None:
+        from include.warehouse.log_positions import move_position
+
+        move_position(self._conn, replace(position, moves=position.moves + 1), now=now)
+
+    def _failed(self, file: LogFile, error: LogUnreadable) -> None:
+        self._done.count("unreadable")
+        self._done.missing.append(f"{file.path}: cannot be read: {error}")
+
+
+def _known(position: LogPosition) -> KnownFile:
+    return KnownFile(
+        key=position.key,
+        path=position.path,
+        inode=position.state.get("inode", ""),
+        head_bytes=position.state["head_bytes"],
+        head_hash=position.state["head_hash"],
+    )
+
+
+def _begins_as(position: LogPosition, head: bytes) -> bool:
+    found: bool = head_hash(head[: position.state["head_bytes"]]) == position.state["head_hash"]
+    return found
+
+
+def _identity(file: SeenFile) -> dict[str, Any]:
+    return {
+        "inode": file.inode,
+        "head_bytes": min(len(file.head), HEAD_BYTES),
+        "head_hash": head_hash(file.head[:HEAD_BYTES]),
+    }
+
+
+def _microseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
+
+
+def _moment(microseconds: int) -> datetime:
+    from datetime import UTC
+
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
