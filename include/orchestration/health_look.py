@@ -6,7 +6,6 @@ What cannot be looked at is `Unseen`, with its reason, and the rest stands. Noth
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from include.orchestration.machine_state import disk_space, memory_space
 from include.orchestration.scheduler_state import base_url, scheduler_state
+from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.errors import MonitorError, SourceError
 from include.sync_health.health import HealthReport, Unseen
-from include.sync_health.redacted_errors import without_secrets
 from include.sync_health.redaction import clean
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from include.sync_health.health_resources import CheckState, DatabaseState
     from include.sync_health.policy import Policy
 
-log = logging.getLogger("servicetitan.health")
+log = DecisionLog("servicetitan.health")
 
 LOOKED_UP_AT_ONCE = 500
 """So many last successes are looked up in one report; each costs its credential's whole history."""
@@ -303,8 +302,8 @@ def _seen(what: str, ask: Callable[[], Found]) -> Found | Unseen:
         return ask()
     except MonitorError as error:
         unseen = Unseen(reason=clean(f"{what} could not be read: {error}", limit=REASON_CHARS))
-        log.warning("%s", unseen.reason)
+        log.warning("health_part_not_seen", "%(error)s", what=what, error=unseen.reason)
         return unseen
     except Exception as error:
-        log.error("%s could not be read", what, exc_info=without_secrets(error))
+        log.exception("health_part_not_read", "%(what)s could not be read", what=what)
         return Unseen(reason=f"{what} could not be read: {type(error).__name__}; the log has the details")

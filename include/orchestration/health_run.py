@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.orchestration.health_look import HealthLook, conninfo_or_error, look
+from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.errors import RequestError
 from include.sync_health.health import STALE_INTERVALS, StoredHealth
 from include.sync_health.windows import RunMode, resolve_window, run_mode
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from include.orchestration.check_tasks import RunFacts
     from include.sync_health.api_probes import ProbeResult
 
-log = logging.getLogger("servicetitan.health")
+log = DecisionLog("servicetitan.health")
 
 
 def check_health(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]:
@@ -87,7 +87,14 @@ def check_health(facts: RunFacts, *, now: datetime | None = None) -> dict[str, A
             ),
         )
     parts = {name: part.label or str(part.status) for name, part in report.parts.items()}
-    log.info("health as of %s: %s %s", window.as_of.isoformat(), report.status, parts)
+    log.info(
+        "health_checked",
+        "health as of %(window_to)s: %(status)s (%(parts)s)",
+        window_to=window.as_of,
+        status=str(report.status),
+        parts=", ".join(f"{name} {label}" for name, label in parts.items()),
+        probes=len(looked.probes),
+    )
     # After the report is kept: that it could not be counted must not take it away, and fails the task all the same.
     with connect(storage) as conn:
         _store_probes(conn, looked.probes, now=now)
@@ -95,7 +102,7 @@ def check_health(facts: RunFacts, *, now: datetime | None = None) -> dict[str, A
 
 
 def _skipped(why: str) -> dict[str, Any]:
-    log.info("this run makes no health report: %s", why)
+    log.info("health_not_checked", "this run makes no health report: %(reason)s", reason=why)
     return {"skipped": why}
 
 

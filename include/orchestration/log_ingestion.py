@@ -8,13 +8,13 @@ its reader found it, so that of two runs at once one counts a chunk, and the oth
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from include.orchestration.log_files import LogFile, LogStream, LogUnreadable, find_logs, see_file
+from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.log_identity import HEAD_BYTES, KnownFile, SeenFile, head_hash, match_files
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from include.sync_health.measuring_policies import ApiCallsPolicy
     from include.warehouse.log_positions import LogPosition
 
-log = logging.getLogger("servicetitan.api_calls")
+log = DecisionLog("servicetitan.api_calls")
 
 CHUNK_BYTES = 8 << 20
 """Bytes that are read at once; several times the longest line that is read."""
@@ -108,14 +108,14 @@ def ingest_logs(
     done = LogIngestion(missing=list(found.missing), is_available=bool(found.files))
     done.count("error_copies", len(found.error_copies))
     for path in found.error_copies:
-        log.info("%s: not read: it repeats errors of another file", path)
+        log.info("log_file_passed_over", "%(file)s: not read: it repeats errors of another file", file=str(path))
     with connect(dsn) as conn:
         run = _Run(conn, done, LineReader(zone=zone), names=names, clock=clock, chunk_bytes=chunk_bytes, taken=taken)
         for file, position in run.plan(found.files):
             run.read(file, position)
         run.close_the_rest()
     for line in done.missing:
-        log.warning("%s", line)
+        log.warning("log_file_doubtful", "%(note)s", note=line)
     done.counts |= run.reader.counts.told()
     return done
 
@@ -209,14 +209,21 @@ class _Run:
                     moved = self._store(after, counted)
                     if moved is None:
                         self._done.count("left_to_another")
-                        log.info("%s: left to another run that reads it", file.path)
+                        log.info("log_file_left", "%(file)s: left to another run that reads it", file=str(file.path))
                         return
                     lines += moved.lines - position.lines
                     requests += counted.requests
                     position = moved
         except LogUnreadable as error:
             self._failed(file, error)
-        log.info("%s: %s lines read, %s requests counted, up to byte %s", file.path, lines, requests, position.offset)
+        log.info(
+            "log_file_read",
+            "%(file)s: %(lines)s lines read, %(requests)s requests counted, up to byte %(offset)s",
+            file=str(file.path),
+            lines=lines,
+            requests=requests,
+            offset=position.offset,
+        )
 
     def close_the_rest(self) -> None:
         """Count what nothing can close any more: requests that waited too long, also of files that are gone."""

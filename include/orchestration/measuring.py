@@ -8,7 +8,6 @@ window are one transaction; what goes to StatsD or OpenTelemetry goes after its 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from include.orchestration.metric_emission import emit
 from include.orchestration.policy_file import storage_connection
 from include.orchestration.run_params import require_known_params
 from include.orchestration.settings import policy_in_force, postgres_conninfo
+from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.checks import DATA_QUALITY, SYNC_FAILURES, Check
 from include.sync_health.errors import RequestError, SourceError
 from include.sync_health.frames import COUNT_COLUMNS
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from include.warehouse.metric_emissions import Emission
     from include.warehouse.source_reader import RunsRead, SourceReader
 
-log = logging.getLogger("servicetitan.measuring")
+log = DecisionLog("servicetitan.measuring")
 
 QUALITY_WINDOW = timedelta(hours=24)
 """Of the records that ``servicetitan.data_quality`` speaks of, as its help says."""
@@ -196,9 +196,10 @@ def counted_since(window: Window, *, late_syncs: timedelta, newest: Emission | N
         oldest = window.as_of - LONGEST_PAUSE
         if newest.window_to < oldest:
             log.warning(
-                "nothing was counted from %s to %s: what happened then is missing in the metrics",
-                newest.window_to.isoformat(),
-                oldest.isoformat(),
+                "syncs_not_counted",
+                "nothing was counted from %(window_from)s to %(window_to)s: what happened then is missing in the metrics",
+                window_from=newest.window_to,
+                window_to=oldest,
             )
         since = min(since, max(newest.window_to, oldest))
     return since
@@ -248,7 +249,11 @@ def _read(
             if needs_counts or error.cause not in ("missing_column", "permission"):
                 raise
             read = _read_runs(reader, around, since=since, open_ids=open_ids, with_counts=False)
-            log.warning("records of syncs and their success rate are not told: %s", error)
+            log.warning(
+                "records_not_measured",
+                "records of syncs and their success rate are not told: %(error)s",
+                error=str(error),
+            )
             read = replace(read, runs=read.runs.assign(**dict.fromkeys(COUNT_COLUMNS, float("nan"))))
     return read, credentials
 
@@ -288,17 +293,18 @@ def _told(what: str, samples: Sequence[Sample], *, policy: Policy, **counts: int
     kept, averaged = averaged_beyond(samples, cap=policy.metrics.timings_cap)
     if averaged:
         log.warning(
-            "%d durations are more than metrics.timings_cap (%d): averages were told instead",
-            averaged,
-            policy.metrics.timings_cap,
+            "timings_averaged",
+            "%(left_out)s durations are more than metrics.timings_cap: averages were told instead",
+            what=what,
+            left_out=averaged,
         )
     found = {**counts, "samples": emit(kept), "averaged": averaged}
-    log.info("measured %s: %s", what, found)
+    log.info("metrics_told", "measured %(what)s: %(counts)s", what=what, counts=found)
     return found
 
 
 def _skipped(what: str, why: str) -> dict[str, Any]:
-    log.info("%s are not measured by this run: %s", what, why)
+    log.info("metrics_not_told", "%(what)s are not measured by this run: %(reason)s", what=what, reason=why)
     return {"skipped": why}
 
 

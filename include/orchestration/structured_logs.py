@@ -117,6 +117,14 @@ class Fields(TypedDict, total=False):
     connection: str
     kind: str
     policy_version: str
+    what: str
+    file: str
+    lines: int
+    requests: int
+    offset: int
+    status: str
+    parts: str
+    probes: int
     duty: str
     outage: str
     variable: str
