@@ -234,21 +234,30 @@ def test_those_without_success_come_first_and_then_the_longest_ago(conn: psycopg
 
 
 def test_the_cost_follows_the_credentials_and_not_their_history(conn: psycopg.Connection[Any]) -> None:
-    """
-    Ten credentials with 2000 snapshots each: one row is read of each, and one more that proves a long life.
-
-    A short-lived token has no such row: all that is known of it is looked at, by the primary key.
-    """
-    conn.execute(
-        "INSERT INTO monitoring.credential_snapshot (credential_id, as_of, environment, connection_status, token_expires_at,"
-        " has_client_id, has_client_secret, is_deleted)"
-        " SELECT credential::text, at, 'production', 'active', at + interval '60 days', true, true, false"
-        " FROM generate_series(1, 10) AS credential,"
-        " generate_series(%s::timestamptz - interval '1999 hours', %s, interval '1 hour') AS at",
-        (NOW - 55 * DAY, NOW - 55 * DAY),
-    )
-    analyze(conn, "credential_snapshot")
+    """Ten credentials with 2000 snapshots each: one row is read of each, and one more that proves a long life."""
+    snapshots_every_hour(conn, lifetime=timedelta(days=60))
     assert counts(conn).expiring_long_lived == 10
     assert rows_touched(conn, counts)["credential_snapshot"] <= 2 * (10 + 1) + 10
     touched = rows_touched(conn, lambda watched: last_successes(watched, as_of=NOW, timezone="UTC"))
     assert touched["credential_snapshot"] <= 2 * (10 + 1)
+
+
+def test_of_tokens_that_never_lived_long_the_past_is_not_looked_at(conn: psycopg.Connection[Any]) -> None:
+    """As ServiceTitan's own are, of which there is a snapshot every quarter of an hour."""
+    snapshots_every_hour(conn, lifetime=timedelta(minutes=15))
+    found = counts(conn)
+    assert (found.expired, found.expired_long_lived) == (10, 0)
+    assert rows_touched(conn, counts)["credential_snapshot"] <= 2 * (10 + 1)
+
+
+def snapshots_every_hour(conn: psycopg.Connection[Any], *, lifetime: timedelta) -> None:
+    """Store 2000 snapshots of each of ten credentials, whose token always has so long left."""
+    conn.execute(
+        "INSERT INTO monitoring.credential_snapshot (credential_id, as_of, environment, connection_status, token_expires_at,"
+        " has_client_id, has_client_secret, is_deleted)"
+        " SELECT credential::text, at, 'production', 'active', at + %s, true, true, false"
+        " FROM generate_series(1, 10) AS credential,"
+        " generate_series(%s::timestamptz - interval '1999 hours', %s, interval '1 hour') AS at",
+        (lifetime, NOW - 55 * DAY, NOW - 55 * DAY),
+    )
+    analyze(conn, "credential_snapshot")

@@ -14,6 +14,10 @@ branch_labels = None
 depends_on = None
 
 STATEMENTS = (
+    # Of a token that is refreshed every few minutes there are many snapshots, and not one of them is here: a figure that
+    # asks whether a credential's token ever had hours left need not look at them all.
+    "CREATE INDEX credential_snapshot_long_lived ON monitoring.credential_snapshot (credential_id, as_of) "
+    "WHERE token_expires_at - as_of >= interval '1 hour'",
     """
     CREATE TABLE monitoring.counted_sync (
         kind    text NOT NULL CHECK (kind IN ('started', 'finished')),
@@ -131,6 +135,8 @@ STATEMENTS = (
     "COMMENT ON COLUMN monitoring.api_call_hourly.response_buckets IS 'Bucket of include/sync_health/response_times.py to "
     "number of calls; they sum to response_count.'",
     "COMMENT ON COLUMN monitoring.api_call_hourly.histogram IS 'As in api_counter; empty where no call is timed.'",
+    "CREATE INDEX api_call_hourly_of_credential ON monitoring.api_call_hourly (credential_id, hour)",
+    "CREATE INDEX api_call_hourly_incidents ON monitoring.api_call_hourly (hour) WHERE rate_limited > 0 OR circuit_opened > 0",
     """
     CREATE TABLE monitoring.api_counter (
         source          text NOT NULL,
