@@ -154,11 +154,14 @@ class _Run:
         taken: Taken,
     ) -> None:
         from include.sync_health.endpoints import MOST_ENDPOINTS
+        from include.warehouse.api_hour_reader import read_endpoints
 
         self.reader = reader
         self._conn, self._done, self._names, self._clock = conn, done, names, clock
         self._chunk_bytes, self._taken, self._room = chunk_bytes, taken, MOST_ENDPOINTS
-        self._endpoints: set[str] = set()
+        # Those that have a name already keep it, whatever this run reads first.
+        with conn.transaction():
+            self._endpoints = set(read_endpoints(conn, source="log"))
         self._newest: int | None = None
 
     def plan(self, files: tuple[LogFile, ...]) -> list[tuple[LogFile, LogPosition]]:
@@ -339,7 +342,7 @@ class _Run:
 
         calls = hours.groupby("endpoint")["requests"].sum()
         fresh = {str(name): int(number) for name, number in calls.items() if name not in self._endpoints}
-        self._endpoints |= most_frequent(fresh, most=self._room - len(self._endpoints))
+        self._endpoints |= most_frequent(fresh, most=max(0, self._room - len(self._endpoints)))
         if all(name in self._endpoints for name in fresh):
             return hours
         return hours.assign(endpoint=hours["endpoint"].where(hours["endpoint"].isin(self._endpoints), OTHER))

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import psycopg
 import pytest
 
 from include.orchestration import log_ingestion
 from include.orchestration.log_ingestion import LogIngestion, ingest_logs
-from include.simulation.monolog_files import SECRETS, START, LogPlan, LogTruth, write_log
+from include.simulation.monolog_files import SECRETS, START, TEMPLATES, LogPlan, LogTruth, write_log
+from include.sync_health import endpoints
 from include.sync_health.measuring_policies import ApiCallsPolicy
 from include.warehouse.migration import upgrade
 
@@ -262,6 +266,54 @@ def test_a_url_is_read_like_a_path(dsn: str, tmp_path: Path) -> None:
     ingest(dsn, tmp_path / "servicetitan.log")
 
     assert stored(dsn) == told(truth)
+
+
+def test_an_object_store_is_read_like_a_disk(dsn: str, tmp_path: Path) -> None:
+    """A file, and an archive, of a store that Airflow's ObjectStoragePath reaches; it has no inodes."""
+    from airflow.sdk.io import attach
+
+    store = fsspec.filesystem("memory")
+    attach("memory", fs=store)
+    folder = f"/logs-{uuid.uuid4()}"
+    truths = [write_log(tmp_path / f"{seed}.log", plan(seed=seed)) for seed in (1, 2)]
+    store.pipe_file(f"{folder}/servicetitan-1.log", (tmp_path / "1.log").read_bytes())
+    store.pipe_file(f"{folder}/servicetitan-2.log.gz", gzip.compress((tmp_path / "2.log").read_bytes()))
+
+    done = [ingest(dsn, f"memory:/{folder}/servicetitan-*") for _ in range(2)]
+
+    assert stored(dsn) == told(*truths)
+    assert [each.counts["files"] for each in done] == [2, 2]
+    assert (done[0].missing, done[1].counts.get("requests", 0)) == ([], 0)
+
+
+def test_an_endpoint_keeps_its_name_from_run_to_run(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is room for three, the three that were told first, whatever the next run reads most of."""
+    monkeypatch.setattr(endpoints, "MOST_ENDPOINTS", 3)
+    write_log(tmp_path / "a.log", plan(batches=False, odd=0.0))
+    ingest(dsn, tmp_path / "*.log")
+    before = names_told(dsn)
+    assert len(before) == 4  # the rest is one of them
+    rare = next(name for name in TEMPLATES if name not in before)
+    line = {
+        "message": "ServiceTitan API GET request",
+        "context": {"endpoint": rare.replace("{id}", "829374"), "credential_id": 1001},
+        "level": 200,
+        "channel": "app",
+        "datetime": START.isoformat(),
+        "extra": {},
+    }
+    (tmp_path / "b.log").write_text((json.dumps(line) + "\n") * 5_000, "utf-8")
+
+    done = ingest(dsn, tmp_path / "*.log")
+
+    assert done.counts["requests"] == 5_000
+    assert names_told(dsn) == before
+
+
+def names_told(dsn: str) -> set[str]:
+    """Return the endpoints that have a name."""
+    with psycopg.connect(dsn) as conn:
+        return {name for (name,) in conn.execute("SELECT DISTINCT endpoint FROM monitoring.api_call_hourly")}
 
 
 def test_a_missing_file_is_unknown_and_told(dsn: str, tmp_path: Path) -> None:
