@@ -22,7 +22,7 @@ from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.checks import API_METRICS
 from include.sync_health.errors import ConnectionMissing, MonitorError, SourceError, StorageError
 from include.sync_health.policy import Policy
-from include.sync_health.windows import RunMode, resolve_window, run_mode
+from include.sync_health.windows import RunMode, run_mode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,13 +83,7 @@ def ingest(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]:
     """
     require_known_params(facts.params, known=PARAMS)
     now = now or datetime.now(UTC)
-    window = resolve_window(
-        window_end=facts.params.get("window_end") or None,
-        interval=facts.interval,
-        run_after=facts.run_after,
-        usual_length=API_METRICS.every,
-        by_hand_at=facts.by_hand_at,
-    )
+    window = facts.window(API_METRICS.every)
     storage = postgres_conninfo(storage_connection())
     policy = policy_in_force(storage_conninfo=storage, now=now).loaded.policy
     horizon = policy.live_horizon[API_METRICS.name]
@@ -103,7 +97,8 @@ def ingest(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]:
     }
     told = _tell(found, policy=policy)
     for source, each in found.items():
-        write = log.info if each.status == "available" else log.warning
+        # One that nobody set up is no trouble.
+        write = log.warning if each.status == "failing" else log.info
         write(
             "api_source_read",
             "API calls by %(kind)s: %(note)s",

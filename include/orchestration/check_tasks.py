@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include.orchestration.check_reading import RunFilters
@@ -20,7 +20,7 @@ from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.checks import SYNC_FAILURES, Check
 from include.sync_health.errors import MonitorError, RequestError, SourceError
 from include.sync_health.routing import address_of, kind_of
-from include.sync_health.windows import RunMode, resolve_window, run_mode
+from include.sync_health.windows import RunMode, Window, resolve_window, run_mode
 
 log = DecisionLog("servicetitan.check_tasks")
 
@@ -42,6 +42,21 @@ class RunFacts:
     is_backfill: bool
     last_try: bool
     by_hand_at: datetime | None = None  # the logical date of a run by hand
+
+    def window(self, usual_length: timedelta) -> Window:
+        """
+        Return the window that the run looks at; see `resolve_window`.
+
+        Raises:
+            RequestError: the Param ``window_end`` is no instant.
+        """
+        return resolve_window(
+            window_end=self.params.get("window_end") or None,
+            interval=self.interval,
+            run_after=self.run_after,
+            usual_length=usual_length,
+            by_hand_at=self.by_hand_at,
+        )
 
 
 def facts_of(context: Any) -> RunFacts:
@@ -95,13 +110,7 @@ def evaluate(facts: RunFacts, *, check: Check = SYNC_FAILURES, now: datetime | N
     if notify not in NOTIFY:
         raise RequestError(f"notify: {notify!r} is not known; choose one of {', '.join(NOTIFY)}")
     filters = filters_of(facts.params)
-    window = resolve_window(
-        window_end=facts.params.get("window_end") or None,
-        interval=facts.interval,
-        run_after=facts.run_after,
-        usual_length=check.every,
-        by_hand_at=facts.by_hand_at,
-    )
+    window = facts.window(check.every)
     storage = postgres_conninfo(storage_connection())
     in_force = policy_in_force(storage_conninfo=storage, now=now)
     policy = in_force.loaded.policy

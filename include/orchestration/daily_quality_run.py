@@ -9,7 +9,7 @@ from include.orchestration.day_restatement import DAY, restate_days
 from include.orchestration.structured_logs import DecisionLog, bound
 from include.sync_health.errors import SourceError
 from include.sync_health.policy import Policy
-from include.sync_health.windows import RunMode, Window, resolve_window, run_mode
+from include.sync_health.windows import RunMode, Window, run_mode
 
 if TYPE_CHECKING:
     from include.orchestration.check_tasks import RunFacts
@@ -62,13 +62,7 @@ def update_daily(facts: RunFacts, *, now: datetime | None = None) -> dict[str, A
     began = now or datetime.now(UTC)
     clock = (lambda: datetime.now(UTC)) if now is None else (lambda: began)
     now = began
-    window = resolve_window(
-        window_end=facts.params.get("window_end") or None,
-        interval=facts.interval,
-        run_after=facts.run_after,
-        usual_length=DATA_QUALITY.every,
-        by_hand_at=facts.by_hand_at,
-    )
+    window = facts.window(DATA_QUALITY.every)
     storage = postgres_conninfo(storage_connection())
     policy = policy_in_force(storage_conninfo=storage, now=now).loaded.policy
     require_trusted_times(storage)

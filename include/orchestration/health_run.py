@@ -10,7 +10,7 @@ from include.orchestration.health_look import HealthLook, conninfo_or_error, loo
 from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.errors import RequestError
 from include.sync_health.health import STALE_INTERVALS, StoredHealth
-from include.sync_health.windows import RunMode, resolve_window, run_mode
+from include.sync_health.windows import RunMode, run_mode
 
 if TYPE_CHECKING:
     import psycopg
@@ -52,13 +52,7 @@ def check_health(facts: RunFacts, *, now: datetime | None = None) -> dict[str, A
     every = SYNC_FAILURES.every
     try:
         require_known_params(facts.params, known=PARAMS)
-        window = resolve_window(
-            window_end=facts.params.get("window_end") or None,
-            interval=facts.interval,
-            run_after=facts.run_after,
-            usual_length=every,
-            by_hand_at=facts.by_hand_at,
-        )
+        window = facts.window(every)
         horizon = STALE_INTERVALS * every
         mode = run_mode(as_of=window.as_of, now=now, is_backfill=facts.is_backfill, horizon=horizon)
     except RequestError as error:

@@ -24,7 +24,7 @@ from include.sync_health.checks import DATA_QUALITY, SYNC_FAILURES, Check
 from include.sync_health.errors import RequestError, SourceError
 from include.sync_health.frames import COUNT_COLUMNS
 from include.sync_health.policy import Policy
-from include.sync_health.windows import RunMode, Window, resolve_window, run_mode
+from include.sync_health.windows import RunMode, Window, run_mode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,13 +213,7 @@ def _surroundings(facts: RunFacts, *, check: Check, now: datetime | None) -> _Su
     try:
         require_known_params(facts.params, known=PARAMS)
         narrow = filters_of(facts.params).narrow
-        window = resolve_window(
-            window_end=facts.params.get("window_end") or None,
-            interval=facts.interval,
-            run_after=facts.run_after,
-            usual_length=check.every,
-            by_hand_at=facts.by_hand_at,
-        )
+        window = facts.window(check.every)
         storage = postgres_conninfo(storage_connection())
         policy = policy_in_force(storage_conninfo=storage, now=now).loaded.policy
         mode = run_mode(
