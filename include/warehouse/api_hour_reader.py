@@ -13,6 +13,7 @@ from include.sync_health.endpoints import OTHER
 from include.sync_health.frames import CREDENTIAL_COLUMNS, ENVIRONMENTS
 from include.warehouse.api_hours import ApiSource, Names, Source
 from include.warehouse.monitoring_session import storage_errors
+from include.warehouse.snapshots import KNOWN_CREDENTIALS
 from include.warehouse.stored_values import aware, stored_moment
 
 if TYPE_CHECKING:
@@ -28,15 +29,8 @@ _HOURS = f"""
     ORDER BY source, hour, credential_id, endpoint, status_code, environment, company_id
 """  # noqa: S608 -- only constants of this module
 
-# From id to id over the primary key: the cost follows the number of credentials, not the length of their history.
-_NEWEST = """
-    WITH RECURSIVE known (credential_id) AS (
-        SELECT min(credential_id) FROM monitoring.credential_snapshot
-        UNION ALL
-        SELECT (SELECT min(next.credential_id) FROM monitoring.credential_snapshot AS next
-                WHERE next.credential_id > known.credential_id)
-        FROM known WHERE known.credential_id IS NOT NULL
-    )
+_NEWEST = f"""
+    WITH RECURSIVE {KNOWN_CREDENTIALS}
     SELECT newest.credential_id, newest.company_id, newest.company_name, newest.environment, newest.connection_status,
            newest.token_expires_at, newest.has_client_id, newest.has_client_secret, newest.is_deleted
     FROM known CROSS JOIN LATERAL (
@@ -44,7 +38,7 @@ _NEWEST = """
         WHERE snapshot.credential_id = known.credential_id ORDER BY snapshot.as_of DESC LIMIT 1
     ) AS newest
     ORDER BY newest.credential_id
-"""
+"""  # noqa: S608 -- only constants of our own
 
 _SOURCES = "SELECT source, status, has_timings, detail, read_until, counts, updated_at FROM monitoring.api_source"
 
@@ -121,7 +115,7 @@ def read_names(conn: psycopg.Connection[Any]) -> Names:
     """
     return {
         credential: (environment or "unknown", company or "")
-        for credential, company, _, environment, *_ in conn.execute(_NEWEST)
+        for credential, company, _, environment, *_ in conn.execute(_NEWEST.encode())
     }
 
 
@@ -137,7 +131,7 @@ def read_known_credentials(conn: psycopg.Connection[Any]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [row for row in conn.execute(_NEWEST) if not row[-1]]
+    rows = [row for row in conn.execute(_NEWEST.encode()) if not row[-1]]
     columns = (
         "credential_id",
         "company_id",

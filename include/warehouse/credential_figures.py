@@ -23,6 +23,7 @@ from include.sync_health.policy import ACTIVE_STATUSES
 from include.sync_health.rule_policies import TokenExpiryPolicy
 from include.warehouse.figures import conditions
 from include.warehouse.monitoring_session import storage_errors
+from include.warehouse.snapshots import KNOWN_CREDENTIALS
 from include.warehouse.stored_values import aware
 
 MONITORED_STATUSES = (*ACTIVE_STATUSES, ERROR_STATUS)
@@ -70,26 +71,18 @@ class CredentialCounts:
     seen_at: datetime | None = None
 
 
-# `known` hops from id to id over the primary key, and one row is looked up for each: the cost follows the number of
-# credentials, not the length of their history.
 _NEWEST = sql.SQL(
-    """
-    WITH RECURSIVE known (credential_id) AS (
-        SELECT min(credential_id) FROM monitoring.credential_snapshot
-        UNION ALL
-        SELECT (SELECT min(next.credential_id) FROM monitoring.credential_snapshot AS next
-                WHERE next.credential_id > known.credential_id)
-        FROM known WHERE known.credential_id IS NOT NULL
-    ), newest AS MATERIALIZED (
+    f"""
+    WITH RECURSIVE {KNOWN_CREDENTIALS}, newest AS MATERIALIZED (
         SELECT latest.*
         FROM known CROSS JOIN LATERAL (
             SELECT * FROM monitoring.credential_snapshot AS snapshot
             WHERE snapshot.credential_id = known.credential_id AND snapshot.as_of <= %(as_of)s
             ORDER BY snapshot.as_of DESC LIMIT 1
         ) AS latest
-        WHERE NOT latest.is_deleted {asked}
+        WHERE NOT latest.is_deleted {{asked}}
     )
-    """
+    """  # noqa: S608 -- only constants of our own
 )
 
 # A lifetime is the longest that a snapshot ever saw a token to have left, a lower bound: one such snapshot is enough, and

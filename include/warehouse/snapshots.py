@@ -30,18 +30,21 @@ SNAPSHOT_COLUMNS = (
 )
 """The columns of `CREDENTIAL_COLUMNS` that are kept; a difference in any of them is a change."""
 
-# `known` hops from id to id over the primary key, and `latest` looks up one row for each: the cost follows the number of
-# credentials, not the length of their history (a token that is refreshed every 15 minutes is a change every time).
-# A credential whose newest row is not older than as_of is left alone: the source has no past to read, so what it shows
-# now says nothing of an earlier moment.
-_RECORD = """
-    WITH RECURSIVE known (credential_id) AS (
+KNOWN_CREDENTIALS = """known (credential_id) AS (
         SELECT min(credential_id) FROM monitoring.credential_snapshot
         UNION ALL
         SELECT (SELECT min(next.credential_id) FROM monitoring.credential_snapshot AS next
                 WHERE next.credential_id > known.credential_id)
         FROM known WHERE known.credential_id IS NOT NULL
-    ), latest AS (
+    )"""
+"""SQL of a recursive CTE: the ids that have a snapshot, and a NULL. It hops from id to id over the primary key, so that with
+one look-up for each the cost follows the number of credentials, not the length of their history (a token that is refreshed
+every 15 minutes is a change every time)."""
+
+# A credential whose newest row is not older than as_of is left alone: the source has no past to read, so what it shows
+# now says nothing of an earlier moment.
+_RECORD = f"""
+    WITH RECURSIVE {KNOWN_CREDENTIALS}, latest AS (
         SELECT newest.*
         FROM known CROSS JOIN LATERAL (
             SELECT * FROM monitoring.credential_snapshot AS snapshot
@@ -71,7 +74,7 @@ _RECORD = """
     FROM latest LEFT JOIN seen USING (credential_id)
     WHERE seen.credential_id IS NULL AND NOT latest.is_deleted AND latest.as_of < %(as_of)s
     ON CONFLICT DO NOTHING
-"""
+"""  # noqa: S608 -- only constants of this module
 
 # The last series of errors begins with the first row after the last one that shows none. A row that marks a
 # disappearance keeps the last known values, but nobody saw the credential in error then: it ends a series.
@@ -151,7 +154,7 @@ def record_credential_changes(conn: psycopg.Connection[Any], credentials: pd.Dat
         frame[column] = id_text(credentials[column].convert_dtypes()).astype(object)
     # Missing values are null in JSON, whichever of NaN, NaT, NA and None stands for them.
     rows = frame.where(credentials[list(SNAPSHOT_COLUMNS)].notna(), None).to_dict("records")
-    return conn.execute(_RECORD, {"rows": storable_json(rows), "as_of": moment}).rowcount
+    return conn.execute(_RECORD.encode(), {"rows": storable_json(rows), "as_of": moment}).rowcount
 
 
 @storage_errors()

@@ -21,6 +21,7 @@ from include.sync_health.sync_events import RECORDS, SYNC_EVENT_COLUMNS
 from include.sync_health.sync_metrics import STATUS_COLUMNS, counter_increments
 from include.warehouse.metric_emissions import claim_window, lock_metrics, newest_emission
 from include.warehouse.monitoring_session import storage_errors
+from include.warehouse.snapshots import KNOWN_CREDENTIALS
 from include.warehouse.stored_values import aware, storable_json
 
 MEASURE_SYNCS = "measure_syncs"
@@ -87,15 +88,8 @@ _OPEN_AT = """
     ORDER BY window_to DESC, computed_at DESC LIMIT 1
 """
 
-# As in snapshots: from id to id over the primary key, and one look-up for each.
-_STATUSES = """
-    WITH RECURSIVE known (credential_id) AS (
-        SELECT min(credential_id) FROM monitoring.credential_snapshot
-        UNION ALL
-        SELECT (SELECT min(next.credential_id) FROM monitoring.credential_snapshot AS next
-                WHERE next.credential_id > known.credential_id)
-        FROM known WHERE known.credential_id IS NOT NULL
-    )
+_STATUSES = f"""
+    WITH RECURSIVE {KNOWN_CREDENTIALS}
     SELECT held.credential_id, coalesce(held.environment, 'unknown'), coalesce(held.company_id, ''),
            held.connection_status, held.token_expires_at
     FROM known CROSS JOIN LATERAL (
@@ -105,7 +99,7 @@ _STATUSES = """
     ) AS held
     WHERE NOT held.is_deleted
     ORDER BY held.credential_id
-"""
+"""  # noqa: S608 -- only constants of our own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +199,7 @@ def statuses_at(conn: psycopg.Connection[Any], *, at: datetime) -> pd.DataFrame:
         ValueError: ``at`` is naive.
         StorageError: the schema is missing or the database unreachable.
     """
-    rows = conn.execute(_STATUSES, {"at": aware(at)}).fetchall()
+    rows = conn.execute(_STATUSES.encode(), {"at": aware(at)}).fetchall()
     # As objects, or pandas 3 would turn None into NaN.
     found = pd.DataFrame(
         {name: pd.Series([row[place] for row in rows], dtype=object) for place, name in enumerate(STATUS_COLUMNS)}
