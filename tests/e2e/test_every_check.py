@@ -140,7 +140,9 @@ def test_the_shell_and_the_tick_runner_say_what_the_dags_said(
     said = told["observations"]
     counted = Counter(f"{each['type'].removeprefix('servicetitan_')}.{each['verdict']}" for each in said)
     for name, verdicts in by_dags.items():
-        mine = {f"{rule}." for rule in CHECKS[name].rules}
+        # The budgets are those of the days before today: a run that looks at the past does not judge them.
+        mine = {f"{rule}." for rule in CHECKS[name].rules if rule != "error_budget"}
+        assert not only(verdicts, {"error_budget."})
         assert only(counted, mine) == only(verdicts, mine), name
     breaching = [each for each in said if each["verdict"] == "breach"]
     assert {each["type"].removeprefix("servicetitan_") for each in breaching} == BREACHES

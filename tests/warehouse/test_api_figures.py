@@ -268,8 +268,10 @@ def test_the_cost_follows_the_range(conn: psycopg.Connection[Any], figure: Calla
     all_there(conn)
     conn.execute(
         "INSERT INTO monitoring.api_call_hourly (hour, source, credential_id, environment, company_id, endpoint,"
-        " status_code, requests, errors, response_count, response_ms_sum, response_buckets, updated_at)"
-        " SELECT hour, source, credential::text, 'production', '3', '/x', 200, 1, 0, 1, 100, '{\"115\": 1}', %s"
+        " status_code, requests, errors, rate_limited, circuit_opened, response_count, response_ms_sum, response_buckets,"
+        " updated_at)"
+        " SELECT hour, source, credential::text, 'production', '3', '/x', 200, 1, 0, (credential = 1)::int,"
+        " (credential = 1)::int, 1, 100, '{\"115\": 1}', %s"
         " FROM generate_series(%s::timestamptz, %s, interval '1 hour') AS hour, generate_series(1, 3) AS credential,"
         " unnest(ARRAY['table', 'log']) AS source",
         (NOW, START, START + 90 * DAY - timedelta(seconds=1)),
