@@ -20,6 +20,7 @@ from include.sync_health.metric_contract import CREDENTIAL_STATUSES, SYNC_FAILUR
 from include.sync_health.policy import MonitoringLevel
 from include.warehouse.health_snapshots import newest_health
 from include.warehouse.monitoring_session import storage_errors
+from include.warehouse.snapshots import KNOWN_CREDENTIALS
 from include.warehouse.stored_values import aware
 
 STATEMENT_TIMEOUT = "30s"
@@ -47,24 +48,17 @@ _FAILURES = """
     WHERE status = 'failed'
 """
 
-# The ids by hopping from one to the next along the primary key: a year of snapshots is some hundred to each.
-_IDS = """
-    WITH RECURSIVE ids AS (
-        (SELECT credential_id FROM monitoring.credential_snapshot ORDER BY credential_id LIMIT 1)
-        UNION ALL
-        SELECT (SELECT each.credential_id FROM monitoring.credential_snapshot AS each
-                WHERE each.credential_id > ids.credential_id ORDER BY each.credential_id LIMIT 1)
-        FROM ids WHERE ids.credential_id IS NOT NULL
-    ), newest AS MATERIALIZED (
-        SELECT ids.credential_id, each.as_of, each.environment, each.connection_status, each.company_id,
+_NEWEST = f"""
+    WITH RECURSIVE {KNOWN_CREDENTIALS}, newest AS MATERIALIZED (
+        SELECT known.credential_id, each.as_of, each.environment, each.connection_status, each.company_id,
                each.token_expires_at, each.is_deleted
-        FROM ids CROSS JOIN LATERAL (
+        FROM known CROSS JOIN LATERAL (
             SELECT * FROM monitoring.credential_snapshot AS snapshot
-            WHERE snapshot.credential_id = ids.credential_id ORDER BY snapshot.as_of DESC LIMIT 1
+            WHERE snapshot.credential_id = known.credential_id ORDER BY snapshot.as_of DESC LIMIT 1
         ) AS each
-        WHERE ids.credential_id IS NOT NULL
+        WHERE known.credential_id IS NOT NULL
     )
-"""
+"""  # noqa: S608 - constants of our own
 
 _LABELS = """
     coalesce(nullif({0}.environment, ''), %(unknown)s),
@@ -74,7 +68,7 @@ _LABELS = """
 
 # A snapshot is written when something changes: what was there a day ago stands in the newest row before that.
 _CREDENTIALS = f"""
-    {_IDS}
+    {_NEWEST}
     SELECT {_LABELS.format("newest")}, true, newest.token_expires_at FROM newest WHERE NOT newest.is_deleted
     UNION ALL
     SELECT DISTINCT {_LABELS.format("each")}, false, NULL::timestamptz
