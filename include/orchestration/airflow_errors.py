@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from include.sync_health.errors import MonitorError, PolicyError, RequestError
+from include.sync_health.errors import MonitorError, PolicyError, RequestError, SourceError
 
 REFUSED = "refused"
 """XCom key by which a task says that it failed for a user's wrong Param: nothing that anybody must be told of."""
@@ -21,7 +21,7 @@ def in_airflow_terms(ti: Any = None) -> Iterator[None]:
         ti: the task instance, to leave `REFUSED` for `conclude` after a wrong Param; None leaves nothing.
 
     Raises:
-        AirflowFailException: a wrong Param or policy file: trying again is no use.
+        AirflowFailException: a wrong Param or policy file, or a source that is not as it should be: trying again is no use.
         AirflowException: any other `MonitorError`: the task's retries apply.
     """
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -34,5 +34,8 @@ def in_airflow_terms(ti: Any = None) -> Iterator[None]:
         raise AirflowFailException(str(error)) from None
     except PolicyError as error:
         raise AirflowFailException(str(error)) from None
+    except SourceError as error:
+        # A column that is not there is not there half a minute later; and a run that tries again keeps the next one waiting.
+        raise (AirflowException if error.transient else AirflowFailException)(str(error)) from None
     except MonitorError as error:
         raise AirflowException(str(error)) from None

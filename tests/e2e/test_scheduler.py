@@ -45,7 +45,8 @@ def test_the_button_in_the_ui_judges_the_present_moment(deployment: Deployment) 
     assert answer.status_code == 200, answer.text
     assert deployment.airflow.wait_for_run(DAG, answer.json()["dag_run_id"], timeout=RUN_SECONDS) == "success"
 
-    assert deployment.rows("SELECT count(*) FROM monitoring.check_run WHERE window_to = %s", now) == [(1,)]
+    judged = deployment.rows("SELECT check_name FROM monitoring.check_run WHERE window_to = %s ORDER BY 1", now)
+    assert judged == [("measure_syncs",), ("sync_failures",)]
 
 
 def test_a_second_tick_and_a_filtered_run_send_nothing(deployment: Deployment) -> None:

@@ -164,7 +164,9 @@ def test_no_alert_comes_of_it_and_none_is_missing(make_database: MakeDatabase) -
                 compute_history(source, monitoring, since=as_of, now=as_of, tell=print)
         with psycopg.connect(monitoring) as conn:
             found = conn.execute(
-                "SELECT rule, credential_id, data_type, state, severity, title, message, opened_at, closed_at"
+                # How much of its budget a service level has used is of the last 28 days, which the past is part of.
+                "SELECT rule, credential_id, data_type, state, severity, title,"
+                " CASE WHEN rule <> 'error_budget' THEN message END, opened_at, closed_at"
                 " FROM monitoring.alert ORDER BY rule, credential_id, data_type, opened_at"
             ).fetchall()
             compared = conn.execute(COMPARABLE, {"day": NOW.date()}).fetchone()
