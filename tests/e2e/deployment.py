@@ -104,7 +104,8 @@ class Deployment:
 
     def expect(self, dag: str, run_id: str, state: str = "success") -> None:
         """Wait for a run's end and say how it must have ended."""
-        assert self.airflow.wait_for_run(dag, run_id, timeout=RUN_SECONDS) == state, self.states(run_id, dag=dag)
+        ended = self.airflow.wait_for_run(dag, run_id, timeout=RUN_SECONDS)
+        assert ended == state, "\n".join([str(self.states(run_id, dag=dag)), *self.failures(run_id, dag=dag)])
 
     def wait_out_the_schedule(self, *, quiet: timedelta = 2 * MINUTE) -> None:
         """Wait until no tick is due for so long and nothing runs, so that counts are this test's own."""
@@ -126,6 +127,16 @@ class Deployment:
             f"{task['task_id']}[{task['map_index']}]": str(task["state"])
             for task in self.airflow.task_instances(dag, run_id)
         }
+
+    def failures(self, run_id: str, *, dag: str = SYNC_FAILURES) -> list[str]:
+        """What the failed tasks of a run logged at last, and what the monitor said of its own health."""
+        logs = [
+            f"{task['task_id']}: {self.airflow.task_log(dag, run_id, task['task_id'], try_number=task['try_number'])[-2000:]}"
+            for task in self.airflow.task_instances(dag, run_id)
+            if task["state"] == "failed" and task["map_index"] == -1
+        ]
+        query = "SELECT title, message FROM monitoring.alert WHERE rule = 'monitor_health'"
+        return [*logs, *(f"{title}: {message}" for title, message in self.rows(query))]
 
     def add(self, company: str, **credential: Any) -> int:
         """A new company with one credential."""
