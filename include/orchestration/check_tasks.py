@@ -144,6 +144,7 @@ def evaluate(facts: RunFacts, *, check: Check = SYNC_FAILURES, now: datetime | N
         "run_id": outcome.run_id,
         "mode": str(outcome.mode),
         "blind": outcome.blind,
+        "completes": mode is RunMode.LIVE and not filters.narrow,
         "rows_read": outcome.rows_read,
         "opened": outcome.opened,
         "closed": outcome.closed,

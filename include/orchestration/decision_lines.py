@@ -22,9 +22,6 @@ from include.sync_health.verdicts import Verdict
 
 log = DecisionLog("servicetitan.evaluation")
 
-ESCALATED, EASED = "escalated", "eased"
-"""What is written of an open alert whose severity is another one, beside the kinds of `EventKind`."""
-
 
 class AlertFields(TypedDict):
     """What every line of an alert has."""
@@ -113,6 +110,7 @@ def _of_events(stepped: _Stepped) -> list[_Line]:
             write=partial(_write_event, event, stepped),
         )
         for event in stepped.events
+        if event.kind not in (EventKind.ESCALATED, EventKind.EASED)
     ]
 
 
@@ -123,7 +121,7 @@ def _of_severities(stepped: _Stepped) -> list[_Line]:
         before = stepped.before.get(fingerprint)
         if before is None or not (before.state.is_open and alert.state.is_open) or alert.severity is before.severity:
             continue
-        change = ESCALATED if alert.severity.rank > before.severity.rank else EASED
+        change = str(EventKind.ESCALATED if alert.severity.rank > before.severity.rank else EventKind.EASED)
         lines.append(
             _Line(
                 kind=change,
@@ -154,7 +152,7 @@ def _of_silences(stepped: _Stepped) -> list[_Line]:
 
 def _write_event(event: AlertEvent, stepped: _Stepped) -> None:
     alert = stepped.after[event.fingerprint]
-    if event.kind is EventKind.OPENED:
+    if event.kind in (EventKind.OPENED, EventKind.REOPENED):
         log.info(
             "alert_opened",
             "opened %(rule)s (%(severity)s) of %(about)s: %(reason)s",

@@ -10,28 +10,28 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from include.orchestration.check_reading import CheckRead, RunFilters, open_sync_ids, read_for, recall, recall_days
+from include.orchestration.check_reading import RunFilters, open_sync_ids
 from include.orchestration.decision_lines import write_lines
-from include.orchestration.measured_reading import read_own, recall_measured
+from include.orchestration.kept_back import kept_back
+from include.orchestration.own_signs import due_heartbeats, own_observations
+from include.orchestration.sights import Sight, look
 from include.orchestration.structured_logs import DecisionLog, bound
 from include.sync_health.alerts import Alert, AlertEvent, AlertState, EventKind
 from include.sync_health.checks import SYNC_FAILURES, Check
-from include.sync_health.errors import PolicyError, RequestError, SourceError
+from include.sync_health.errors import PolicyError, SourceError
+from include.sync_health.gaps import came_and_went
 from include.sync_health.judgement import TickInput, judge_nothing, judge_tick
 from include.sync_health.lifecycle import StepResult, step
-from include.sync_health.measured_facts import MeasuredFacts
 from include.sync_health.notifications import Decision, decide, owes_a_close
 from include.sync_health.observations import Observation, episode_of
-from include.sync_health.own_health import judge_surroundings
 from include.sync_health.policy import Policy
-from include.sync_health.stored_days import StoredDays
 from include.sync_health.verdicts import Verdict
-from include.sync_health.visibility import Blindness, EarlierSight, clock_blindness, newest_start
+from include.sync_health.visibility import Blindness, newest_start
 from include.sync_health.windows import RunMode, Window
 
 if TYPE_CHECKING:
@@ -115,74 +115,11 @@ def _evaluate(evaluation: Evaluation) -> Outcome:
     from include.warehouse.monitoring_session import connect
 
     began = time.monotonic()
-    check, policy, as_of = evaluation.check, evaluation.policy, evaluation.window.as_of
     with connect(evaluation.monitoring_conninfo) as conn:
         require_current(conn)
-        before = alert_store.load_alerts(conn)
-        open_alerts = _judgeable(before, evaluation=evaluation)
-        memory = recall(conn, policy=policy, as_of=as_of, alerts=open_alerts)
-        stored: StoredDays | None = None
-        if evaluation.mode is RunMode.LIVE:  # a trend of the past would be told by days that came after it
-            stored = recall_days(conn, check, policy=policy, as_of=as_of, open_alerts=list(open_alerts.values()))
-        measured = recall_measured(conn, check, policy=policy, as_of=as_of, mode=evaluation.mode)
-        read: CheckRead | None = None
-        if not check.reads_source:
-            read = read_own(conn, as_of=as_of, filters=evaluation.filters, memory=memory)
-        conn.commit()
-
-        doubt: Blindness | None = None
-        try:
-            if read is None:
-                if isinstance(evaluation.source_conninfo, SourceError):
-                    raise evaluation.source_conninfo
-                read = read_for(
-                    check,
-                    evaluation.source_conninfo,
-                    policy=policy,
-                    as_of=as_of,
-                    now=evaluation.now,
-                    filters=evaluation.filters,
-                    memory=memory,
-                    open_alerts=list(open_alerts.values()),
-                )
-                doubt = _clock_doubt(evaluation, newest_started_at=read.read.newest_started_at)
-        except SourceError as error:
-            if evaluation.as_baseline or (error.transient and not evaluation.last_try):
-                raise
-            doubt = Blindness(check=check.name, cause=error.cause, detail=str(error))
-            log.error(
-                "source_not_seen", "cannot see the source (%(cause)s): %(error)s", cause=error.cause, error=str(error)
-            )
-        except RequestError:
-            raise
-        except Exception as error:
-            if evaluation.as_baseline:
-                raise
-            # A row that the reader cannot digest must not silence the monitor: somebody is told instead.
-            log.exception("source_not_read", "the source could not be read")
-            detail = f"the source could not be read: {type(error).__name__}; the log of the task has the details"
-            doubt = Blindness(check=check.name, cause="invalid", detail=detail)
-        return _store(
-            conn,
-            evaluation,
-            read=read,
-            doubt=doubt,
-            before=memory.before,
-            stored=stored,
-            measured=measured,
-            began=began,
-        )
-
-
-def _clock_doubt(evaluation: Evaluation, *, newest_started_at: datetime | None) -> Blindness | None:
-    """Return what is wrong with the source's newest stamp; a historical run cannot tell what was newest then."""
-    found = clock_blindness(
-        check=evaluation.check.name,
-        newest_started_at=newest_started_at,
-        timezone=evaluation.policy.source.timezone,
-        now=evaluation.now,
-    )
-    return None if evaluation.mode is RunMode.HISTORICAL and found and found.cause != "no_rows" else found
+        open_alerts = _judgeable(alert_store.load_alerts(conn), evaluation=evaluation)
+        sights = look(conn, evaluation, open_alerts=open_alerts)
+        return _store(conn, evaluation, sights=sights, began=began)
 
 
 def _judgeable(known: Mapping[str, Alert], *, evaluation: Evaluation) -> Mapping[str, Alert]:
@@ -192,126 +129,157 @@ def _judgeable(known: Mapping[str, Alert], *, evaluation: Evaluation) -> Mapping
     return {key: alert for key, alert in known.items() if alert.state is not AlertState.INACTIVE}
 
 
-def _store(
-    conn: psycopg.Connection[Any],
-    evaluation: Evaluation,
-    *,
-    read: CheckRead | None,
-    doubt: Blindness | None,
-    before: EarlierSight | None,
-    stored: StoredDays | None,
-    measured: MeasuredFacts,
-    began: float,
-) -> Outcome:
+@dataclass(slots=True)
+class _Judged:
+    """
+    What the instants of a run made of the alerts, in their order.
+
+    ``known`` are all alerts that matter, ``judged`` those of them that were judged; ``missed`` came and went while nobody
+    looked, which was at ``missed_at``.
+    """
+
+    known: dict[str, Alert]
+    judged: dict[str, Alert] = field(default_factory=dict)
+    events: list[AlertEvent] = field(default_factory=list)
+    missed: list[Alert] = field(default_factory=list)
+    missed_at: set[datetime] = field(default_factory=set)
+
+    def step(
+        self, conn: psycopg.Connection[Any], observations: Collection[Observation], *, policy: Policy, as_of: datetime
+    ) -> StepResult:
+        """Go on by one instant; alerts that closed long ago and are breached again are loaded first."""
+        from include.warehouse.alert_store import load_alerts
+
+        breaching = {each.fingerprint for each in observations if each.verdict is Verdict.BREACH}
+        self.known |= load_alerts(conn, fingerprints=breaching - set(self.known)) if breaching - set(self.known) else {}
+        result = step(self.known, observations, policy=policy, as_of=as_of)
+        self.known |= result.alerts
+        self.judged |= result.alerts
+        self.events += result.events
+        return result
+
+
+def _store(conn: psycopg.Connection[Any], evaluation: Evaluation, *, sights: Sequence[Sight], began: float) -> Outcome:
     """Judge and write in one transaction, under the lock that serialises evaluations."""
     import psycopg
 
     from include.warehouse import alert_store, check_runs, snapshots
 
-    as_of = evaluation.window.as_of
+    sight, as_of = sights[-1], evaluation.window.as_of
     with conn.transaction() as transaction:
         alert_store.lock_alerts(conn)
-        known = alert_store.load_alerts(conn)
-        observations, blindness, untold = _observe(
-            evaluation, known, read=read, doubt=doubt, before=before, stored=stored, measured=measured
-        )
+        before = alert_store.load_alerts(conn)
+        run = _Judged(known=dict(before))
+        if evaluation.mode is RunMode.LIVE:
+            _make_up_for(conn, run, evaluation, sights[:-1])
+        observations, blindness, untold = _observe(evaluation, run.known, sight)
         if evaluation.as_baseline and blindness is not None:
             raise SourceError(f"no baseline of a source in doubt: {blindness.detail}", cause=blindness.cause)
-        result = StepResult(alerts={}, events=())
         decision = Decision(deliveries=(), alerts={})
         if evaluation.mode is RunMode.LIVE:
-            breaching = {each.fingerprint for each in observations if each.verdict is Verdict.BREACH}
-            known = {**known, **alert_store.load_alerts(conn, fingerprints=breaching - set(known))}
-            result = step(known, observations, policy=evaluation.policy, as_of=as_of)
-            decision = _decide(evaluation, known, result)
-            events: Iterable[AlertEvent] = result.events
-            if read is not None and read.is_present:
+            observations += own_observations(conn, evaluation, run.known)
+            run.step(conn, observations, policy=evaluation.policy, as_of=as_of)
+            decision = _decide(conn, evaluation, run)
+            if sight.read is not None and sight.read.is_present:
                 # What the source shows now says nothing of an earlier moment.
-                snapshots.record_credential_changes(conn, read.credentials, as_of=as_of)
-        else:
-            events = _history(observations, as_of=as_of)
+                snapshots.record_credential_changes(conn, sight.read.credentials, as_of=as_of)
+        events = run.events if evaluation.mode is RunMode.LIVE else _history(observations, as_of=as_of)
         alert_store.save_step(
             conn, alerts=decision.alerts.values(), events=events, deliveries=decision.deliveries, now=evaluation.now
         )
-        run = _check_run(evaluation, observations, untold=untold, read=read, blindness=blindness, began=began)
-        check_runs.record_check_run(conn, run)
+        record = _check_run(evaluation, observations, untold=untold, sight=sight, blindness=blindness, began=began)
+        record = replace(record, notes=(*record.notes, *_made_up_for(sights[:-1])))
+        check_runs.record_check_run(conn, record)
         if evaluation.dry_run:
             raise psycopg.Rollback(transaction)
-    write_lines(known, observations, result, decision, at_most=evaluation.policy.summary_above)
-    return _outcome(evaluation, run=run, result=result, decision=decision, blindness=blindness)
+    result = StepResult(alerts=run.judged, events=tuple(run.events))
+    write_lines(before, observations, result, decision, at_most=evaluation.policy.summary_above)
+    return _outcome(evaluation, run=record, result=result, decision=decision, blindness=blindness)
 
 
-def _decide(evaluation: Evaluation, known: Mapping[str, Alert], result: StepResult) -> Decision:
-    """Return what to send of what was judged, and of closes that are still owed."""
+def _make_up_for(conn: psycopg.Connection[Any], run: _Judged, evaluation: Evaluation, sights: Sequence[Sight]) -> None:
+    """Judge the instants that were missed, one after another."""
+    run.missed_at = {sight.as_of for sight in sights}
+    for sight in sights:
+        observations, _, _ = _observe(evaluation, run.known, sight)
+        result = run.step(conn, observations, policy=evaluation.policy, as_of=sight.as_of)
+        run.missed += came_and_went(result.events, result.alerts, instants=run.missed_at)
+
+
+def _made_up_for(sights: Sequence[Sight]) -> tuple[str, ...]:
+    if not sights:
+        return ()
+    first, last = sights[0].as_of.isoformat(), sights[-1].as_of.isoformat()
+    return (f"made up for {len(sights)} windows that were missed, from {first} to {last}",)
+
+
+def _decide(conn: psycopg.Connection[Any], evaluation: Evaluation, run: _Judged) -> Decision:
+    """Return what to send of what was judged, of closes that are still owed, and of what is kept back no more."""
+    as_of = evaluation.window.as_of
     owed = (
         {}
         if evaluation.filters.narrow
-        else {
-            fingerprint: alert
-            for fingerprint, alert in known.items()
-            if owes_a_close(alert) and fingerprint not in result.alerts
-        }
+        else {key: alert for key, alert in run.known.items() if owes_a_close(alert) and key not in run.judged}
     )
-    return decide(
-        {**result.alerts, **owed},
+    kept = kept_back(conn, policy=evaluation.policy, as_of=as_of, now=evaluation.now)
+    decision = decide(
+        {**run.judged, **owed},
         policy=evaluation.policy,
-        as_of=evaluation.window.as_of,
+        as_of=as_of,
         configured=evaluation.configured,
         may_notify=evaluation.may_notify,
-        open_alerts={key: alert for key, alert in known.items() if alert.state.is_open},
+        open_alerts={key: alert for key, alert in run.known.items() if alert.state.is_open},
         as_baseline=evaluation.as_baseline,
+        suppressors=kept.suppressors,
+        spent=kept.spent,
+        spent_before=kept.spent_before,
+        held=kept.held,
+        missed=run.missed,
+        missed_at=run.missed_at,
     )
+    if not evaluation.may_notify or evaluation.filters.narrow or evaluation.as_baseline:
+        return decision
+    return replace(decision, deliveries=(*decision.deliveries, *due_heartbeats(conn, evaluation, run.known)))
 
 
 def _observe(
-    evaluation: Evaluation,
-    known: Mapping[str, Alert],
-    *,
-    read: CheckRead | None,
-    doubt: Blindness | None,
-    before: EarlierSight | None,
-    stored: StoredDays | None,
-    measured: MeasuredFacts,
+    evaluation: Evaluation, known: Mapping[str, Alert], sight: Sight
 ) -> tuple[list[Observation], Blindness | None, Mapping[str, int]]:
-    """Return what this run says, the first reason why it could not see, or not all, and what it counts without saying."""
-    as_of, policy, filters = evaluation.window.as_of, evaluation.policy, evaluation.filters
-    open_alerts = _judgeable(known, evaluation=evaluation)
+    """Return what one instant says, the first reason why it was not seen, or not all, and what it counts without saying."""
+    as_of, policy, filters = sight.as_of, evaluation.policy, evaluation.filters
+    open_alerts = {
+        fingerprint: alert
+        for fingerprint, alert in _judgeable(known, evaluation=evaluation).items()
+        # Of one that another check opened since this one looked, what it takes to judge it may not have been read.
+        if fingerprint in sight.looked_for or alert.rule not in evaluation.check.of_open
+    }
     scope = filters.admits if filters.narrow else None
-    if read is None:
-        if doubt is None:
+    if sight.read is None:
+        if sight.doubt is None:
             raise ValueError("nothing was read, and nobody says why")
         judgement = judge_nothing(
-            doubt, check=evaluation.check, open_alerts=open_alerts, policy=policy, as_of=as_of, scope=scope
+            sight.doubt, check=evaluation.check, open_alerts=open_alerts, policy=policy, as_of=as_of, scope=scope
         )
     else:
         judgement = judge_tick(
             TickInput(
-                runs=read.read.runs,
-                credentials=read.facts,
+                runs=sight.read.read.runs,
+                credentials=sight.read.facts,
                 as_of=as_of,
                 check=evaluation.check,
                 open_alerts=open_alerts,
-                missing_sync_ids=read.read.missing_remembered,
-                before=before,
-                blindness=[doubt] if doubt else [],
+                missing_sync_ids=sight.read.read.missing_remembered,
+                before=sight.before,
+                blindness=[sight.doubt] if sight.doubt else [],
                 scope=scope,
                 whole_environments=filters.whole_environments,
-                stored=stored,
-                measured=measured,
+                stored=sight.stored,
+                measured=sight.measured,
                 tells_all=False,
             ),
             policy=policy,
         )
-    observations = list(judgement.observations)
-    if evaluation.mode is RunMode.LIVE and scope is None:
-        observations += judge_surroundings(
-            policy_error=str(evaluation.policy_error) if evaluation.policy_error is not None else None,
-            alerts=known,
-            policy=policy.rules.monitor_health,
-            as_of=as_of,
-            now=evaluation.now,
-        )
-    return observations, next(iter(judgement.blindness), None), judgement.untold
+    return list(judgement.observations), next(iter(judgement.blindness), None), judgement.untold
 
 
 def _history(observations: Iterable[Observation], *, as_of: datetime) -> list[AlertEvent]:
@@ -335,14 +303,15 @@ def _check_run(
     observations: Iterable[Observation],
     *,
     untold: Mapping[str, int],
-    read: CheckRead | None,
+    sight: Sight,
     blindness: Blindness | None,
     began: float,
 ) -> Any:
     from include.warehouse.check_runs import CheckRun
 
     counted = Counter(f"{each.rule}.{each.verdict}" for each in observations) + Counter(untold)
-    window, rows = evaluation.window, read.read if read else None
+    window, read = evaluation.window, sight.read
+    rows = read.read if read else None
     return CheckRun.of(
         check=evaluation.check.name,
         window_from=window.start,
@@ -375,9 +344,11 @@ def _outcome(
         blind=blindness.cause if blindness else None,
         rows_read=run.rows_read,
         verdicts=run.verdicts,
-        opened=kinds[EventKind.OPENED],
+        opened=kinds[EventKind.OPENED] + kinds[EventKind.REOPENED],
         opened_by_rule=Counter(
-            result.alerts[event.fingerprint].rule for event in result.events if event.kind is EventKind.OPENED
+            result.alerts[event.fingerprint].rule
+            for event in result.events
+            if event.kind in (EventKind.OPENED, EventKind.REOPENED)
         ),
         closed=kinds[EventKind.CLOSED],
         deliveries=sum(delivery.reason is not None for delivery in decision.deliveries),

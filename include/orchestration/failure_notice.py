@@ -46,8 +46,11 @@ def conclude_run(context: Any) -> None:
 
     A failed ``evaluate`` means that no alert can be raised: the failure channel hears of it once per outage, which an
     Airflow Variable remembers until an evaluation succeeds. Of each of `CHECK_DUTIES` that is left undone (the daily
-    quality table, the metrics, the health check) it hears in the same way, and independently. A backfill and a user's wrong Param are nobody's outage. A source that
-    could not be seen has an alert of its own, and a drain that failed leaves its messages due: those only fail the run.
+    quality table, the metrics, the health check) it hears in the same way, and independently. A backfill and a user's
+    wrong Param are nobody's outage. A source that could not be seen has an alert of its own, and a drain that failed
+    leaves its messages due: those only fail the run.
+
+    A run over everybody that left nothing undone pings the dead man's switch, where there is one.
 
     Raises:
         AirflowFailException: always, when something of the above holds.
@@ -75,6 +78,20 @@ def conclude_run(context: Any) -> None:
     if failed:
         stays = "; what had to be sent stays due" if any(name.startswith(SENDING) for name in failed) else ""
         raise AirflowFailException(f"failed: {', '.join(failed)}: see their logs{stays}")
+    if judged.get("completes"):
+        _ping(check=ti.dag_id)
+
+
+def _ping(*, check: str) -> None:
+    from include.orchestration.dead_man import ping_dead_man
+    from include.orchestration.policy_file import load_policy
+    from include.sync_health.errors import PolicyError
+
+    try:
+        connection = load_policy().policy.alerting.ping_connection
+    except PolicyError:
+        return  # told already: `evaluate` went by the last good one
+    ping_dead_man(connection, check=check)
 
 
 def tell_of_housekeeping(context: Any) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import smtplib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.errors import HeaderDefect
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import format_datetime, make_msgid, parseaddr
+from email.utils import format_datetime, parseaddr
 from typing import TYPE_CHECKING, Any
 
+from include.orchestration.conversation import ALONE, CANNOT_EDIT, Conversation
 from include.sync_health.errors import DeliveryError
 from include.sync_health.mail import MailContent, mail_content
 from include.sync_health.messages import Message
@@ -28,6 +30,7 @@ def send_by_mail(
     """
     Return a sender that mails ``to`` and gives ``{"message_id": ...}`` as receipt.
 
+    A mail that began a conversation has ``"parent": True`` in its receipt; later ones refer to it. None can be edited.
     Each message has a connection of its own, so that one that breaks off spoils no other.
 
     Args:
@@ -36,8 +39,11 @@ def send_by_mail(
         clock: returns the wall clock, aware, for the Date header.
     """
 
-    def send(message: Message, *, delivery_key: str) -> Mapping[str, Any]:
+    def send(message: Message, *, delivery_key: str, into: Conversation = ALONE) -> Mapping[str, Any]:
+        if into.edits:
+            raise DeliveryError("a mail cannot be edited", code=CANNOT_EDIT, permanent=True, channel_wide=False)
         content = mail_content(message)
+        parent = (into.parent or {}).get("message_id")
         with _Connected(open_hook) as hook:
             sender = hook.from_email
             if not sender:
@@ -45,7 +51,9 @@ def send_by_mail(
                     "the connection alert_email has no from_email in its extra", code="no_sender", permanent=True
                 )
             try:
-                mail = mime_of(content, sender=sender, to=to, delivery_key=delivery_key, date=clock())
+                mail = mime_of(
+                    content, sender=sender, to=to, delivery_key=delivery_key, date=clock(), in_reply_to=parent
+                )
             except (ValueError, UnicodeError, HeaderDefect, IndexError):
                 raise DeliveryError(
                     "from_email of the connection alert_email, or the recipient, is no mail address",
@@ -79,14 +87,20 @@ def send_by_mail(
                     permanent=False,
                     ambiguous=True,
                 ) from None
-        return {"message_id": mail["Message-ID"]}
+        receipt = {"message_id": mail["Message-ID"]}
+        return {**receipt, "parent": True} if into.begins or (into.parent and not parent) else receipt
 
     return send
 
 
-def mime_of(content: MailContent, *, sender: str, to: str, delivery_key: str, date: Any) -> EmailMessage:
+def mime_of(
+    content: MailContent, *, sender: str, to: str, delivery_key: str, date: Any, in_reply_to: str | None = None
+) -> EmailMessage:
     """
     Return the mail as MIME: multipart/alternative, text first.
+
+    Its Message-ID follows from its delivery: a repeat has the same, so that a mailbox that knows it already may leave
+    the repeat out, and later mails refer to whichever arrived.
 
     Args:
         content: subject, text and HTML.
@@ -94,6 +108,7 @@ def mime_of(content: MailContent, *, sender: str, to: str, delivery_key: str, da
         to: the recipient.
         delivery_key: carried in a header of its own, so that a mailbox can tell a repeat.
         date: aware.
+        in_reply_to: the Message-ID of the conversation's first mail; None: this one is part of none, or begins it.
     """
     mail = EmailMessage()
     mail["Subject"] = content.subject
@@ -101,7 +116,9 @@ def mime_of(content: MailContent, *, sender: str, to: str, delivery_key: str, da
     mail["From"] = Address(display_name=name or "ServiceTitan monitor", addr_spec=address)
     mail["To"] = to
     mail["Date"] = format_datetime(date)
-    mail["Message-ID"] = make_msgid(domain=address.rpartition("@")[2] or "localhost")
+    mail["Message-ID"] = message_id(delivery_key, domain=address.rpartition("@")[2] or "localhost")
+    if in_reply_to is not None:
+        mail["In-Reply-To"] = mail["References"] = in_reply_to  # https://www.rfc-editor.org/rfc/rfc5322#section-3.6.4
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office replies stay away
     mail["X-ServiceTitan-Delivery"] = delivery_key
     mail.set_content(content.text)
@@ -111,6 +128,11 @@ def mime_of(content: MailContent, *, sender: str, to: str, delivery_key: str, da
         # One with encoded words keeps the usual limit: RFC 2047 allows them no more than 75 characters.
         mail.policy = mail.policy.clone(max_line_length=MAX_LINE_LENGTH)
     return mail
+
+
+def message_id(delivery_key: str, *, domain: str) -> str:
+    """Return the Message-ID of the mail of a delivery."""
+    return f"<{hashlib.sha256(delivery_key.encode()).hexdigest()[:40]}@{domain}>"
 
 
 class _Connected:

@@ -1,16 +1,19 @@
 """
 The operators that drain the outbox: the providers' own, one task per channel.
 
-They take nothing but the channel from the DAG: texts never pass through XCom or templates.
+They take nothing but the channel from the DAG: texts never pass through XCom or templates. A channel that refuses us for
+good hands what waits to its fallback, and the same task drains that at once; it fails all the same, since a person is
+needed.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.slack.hooks.slack import SlackHook
 from airflow.providers.slack.operators.slack import SlackAPIPostOperator
@@ -18,6 +21,11 @@ from airflow.providers.smtp.operators.smtp import EmailOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from include.orchestration.slack_sender import SLACK_TIMEOUT_SECONDS, quiet_logger, send_by_bot, send_by_webhook
+from include.sync_health.routing import address_of, kind_of
+
+if TYPE_CHECKING:
+    from include.orchestration.delivery import Drain, DrainResult, Send
+    from include.sync_health.alerting_policies import AlertingPolicy
 
 
 class SlackDrainOperator(SlackAPIPostOperator):
@@ -31,7 +39,7 @@ class SlackDrainOperator(SlackAPIPostOperator):
         channel: ``#name`` or a channel id.
 
     Returns:
-        Counts: sent, waiting, dead.
+        Counts: sent, waiting, dead, handed_over.
     """
 
     template_fields: Sequence[str] = ()  # nothing here is a template: a channel is what the policy says
@@ -92,7 +100,7 @@ class EmailDrainOperator(EmailOperator):
         to: one address.
 
     Returns:
-        Counts: sent, waiting, dead.
+        Counts: sent, waiting, dead, handed_over.
     """
 
     template_fields: Sequence[str] = ()  # see SlackDrainOperator
@@ -114,33 +122,110 @@ class EmailDrainOperator(EmailOperator):
         return send_by_mail(lambda: SmtpHook(smtp_conn_id=self.conn_id), to=str(self.to), clock=wall_clock)
 
 
-def drain_from_task(channel: str, *, send: Callable[..., Mapping[str, Any]], context: Any) -> dict[str, int]:
+def sender_to(channel: str) -> Send:
+    """Return how messages go to any channel, by its key, with the connections that the DAGs use."""
+    operator: Any
+    if kind_of(channel) == "slack":
+        operator = SlackDrainOperator(task_id="sender", channel=address_of(channel))
+    else:
+        operator = EmailDrainOperator(task_id="sender", to=address_of(channel))
+    send: Send = operator.sender()
+    return send
+
+
+def drain_from_task(channel: str, *, send: Send, context: Any) -> dict[str, int]:
     """
-    Drain a channel from within a task and return the counts.
+    Drain a channel from within a task, and its fallback where it refuses us; return the counts.
 
     Raises:
-        AirflowFailException: a person is needed, such as for a token that was revoked; the messages stay due.
+        AirflowFailException: a person is needed, such as for a token that was revoked; the messages stay due, or went to
+            the fallback.
         AirflowException: the channel did not answer; the task's own retry carries on.
     """
-    from include.orchestration.delivery import Drain, drain_channel
+    from include.orchestration.delivery import Drain
     from include.orchestration.policy_file import storage_connection
     from include.orchestration.settings import postgres_conninfo
+    from include.sync_health.links import links_in
 
     ti = context["ti"]
-    result = drain_channel(
+    storage = postgres_conninfo(storage_connection())
+    alerting = _alerting_policy(storage)
+    results = drain_with_fallback(
         Drain(
             channel=channel,
-            monitoring_conninfo=postgres_conninfo(storage_connection()),
+            monitoring_conninfo=storage,
             owner=f"{ti.run_id}/{ti.task_id}/{ti.map_index}/{ti.try_number}",
             send=send,
             clock=wall_clock,
             sleep=time.sleep,
+            links=links_in(alerting.links, dag_id=ti.dag_id, run_id=ti.run_id),
+            fallback=usable_fallback(channel, alerting),
         )
     )
-    if result.waiting or result.dead:
-        told = f"{channel}: {result.sent} sent, {result.waiting} waiting, {result.dead} given up: {result.trouble}"
-        raise AirflowFailException(told) if result.needs_a_person or result.dead else AirflowException(told)
-    return {"sent": result.sent, "waiting": result.waiting, "dead": result.dead}
+    told = "; ".join(_in_words(name, result) for name, result in results.items())
+    if any(result.needs_a_person or result.dead for result in results.values()):
+        raise AirflowFailException(told)
+    if any(result.waiting for result in results.values()):
+        raise AirflowException(told)
+    return {
+        "sent": sum(result.sent for result in results.values()),
+        "waiting": sum(result.waiting for result in results.values()),
+        "dead": sum(result.dead for result in results.values()),
+        "handed_over": sum(result.handed_over for result in results.values()),
+    }
+
+
+def drain_with_fallback(drain: Drain, *, sender: Callable[[str], Send] = sender_to) -> dict[str, DrainResult]:
+    """
+    Drain a channel, and its fallback too where something was handed over; return what each did, by channel.
+
+    Args:
+        drain: of the channel; its ``fallback`` is the one.
+        sender: returns how messages go to a channel.
+
+    Raises:
+        StorageError: our schema is missing or cannot be reached.
+    """
+    from include.orchestration.delivery import drain_channel
+
+    results = {drain.channel: drain_channel(drain)}
+    if drain.fallback is not None and results[drain.channel].handed_over:
+        results[drain.fallback] = drain_channel(
+            replace(
+                drain,
+                channel=drain.fallback,
+                owner=f"{drain.owner}/fallback",
+                send=sender(drain.fallback),
+                fallback=None,
+            )
+        )
+    return results
+
+
+def usable_fallback(channel: str, alerting: AlertingPolicy) -> str | None:
+    """Return where the policy sends what a channel refuses; None also where that has no connection: it would wait there."""
+    from include.orchestration.settings import configured_kinds
+
+    fallback = alerting.fallback.get(channel)
+    return fallback if fallback is not None and configured_kinds([kind_of(fallback)]) else None
+
+
+def _alerting_policy(storage: str) -> AlertingPolicy:
+    """Return what the policy in force says of alerts; its defaults where there is none: what is due must still go out."""
+    from include.orchestration.settings import policy_in_force
+    from include.sync_health.alerting_policies import AlertingPolicy
+    from include.sync_health.errors import PolicyError
+
+    try:
+        return policy_in_force(storage_conninfo=storage, now=wall_clock()).loaded.policy.alerting
+    except PolicyError:
+        return AlertingPolicy()
+
+
+def _in_words(channel: str, result: DrainResult) -> str:
+    handed_over = f", {result.handed_over} handed over" if result.handed_over else ""
+    trouble = f": {result.trouble}" if result.trouble else ""
+    return f"{channel}: {result.sent} sent, {result.waiting} waiting, {result.dead} given up{handed_over}{trouble}"
 
 
 def wall_clock() -> datetime:

@@ -32,6 +32,7 @@ def contradictions(tree: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Yield every contradiction between sections of the merged tree."""
     yield from _unknown_receivers(tree)
     yield from _unreachable_routes(tree)
+    yield from _unknown_tags(tree)
     yield from _never_stuck(tree)
 
 
@@ -39,12 +40,42 @@ def _unknown_receivers(tree: Mapping[str, Any]) -> Iterator[Contradiction]:
     receivers = tree.get("receivers")
     if not isinstance(receivers, Mapping):
         return
+    alerting = tree.get("alerting")
+    heartbeat = alerting.get("heartbeat") if isinstance(alerting, Mapping) else None
+    goes_to = heartbeat.get("to") if isinstance(heartbeat, Mapping) else None
+    if isinstance(goes_to, str) and goes_to not in receivers:
+        yield Contradiction(
+            path=("alerting", "heartbeat", "to"),
+            value=goes_to,
+            allowed=f"no such receiver: {choose_from(receivers, wrong=goes_to)}",
+        )
     for index, route in _routes(tree):
         to = route.get("to")
         if isinstance(to, str) and to not in receivers:
             yield Contradiction(
                 path=("routes", index, "to"), value=to, allowed=f"no such receiver: {choose_from(receivers, wrong=to)}"
             )
+
+
+def _unknown_tags(tree: Mapping[str, Any]) -> Iterator[Contradiction]:
+    tags = tree.get("tags")
+    alerting = tree.get("alerting")
+    mutes = alerting.get("mutes") if isinstance(alerting, Mapping) else None
+    muting = enumerate(mutes) if isinstance(mutes, list) else ()
+    matches: list[tuple[KeyPath, Any]] = [
+        (("routes", index, "match"), each.get("match")) for index, each in _routes(tree)
+    ]
+    matches += [
+        (("alerting", "mutes", index, "match"), each.get("match"))
+        for index, each in muting
+        if isinstance(each, Mapping)
+    ]
+    for path, match in matches:
+        named = match.get("tag") if isinstance(match, Mapping) else None
+        for place, tag in enumerate(named if isinstance(named, list) else ()):
+            if isinstance(tags, Mapping) and isinstance(tag, str) and tag not in tags:
+                allowed = f"no such tag: {choose_from(tags, wrong=tag)}" if tags else "no such tag: `tags` has none"
+                yield Contradiction(path=(*path, "tag", place), value=tag, allowed=allowed)
 
 
 def _unreachable_routes(tree: Mapping[str, Any]) -> Iterator[Contradiction]:

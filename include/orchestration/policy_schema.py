@@ -15,6 +15,21 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from include.orchestration import policy_sections as of
 from include.orchestration import policy_values as values
+from include.orchestration.policy_alerting_schema import (
+    AlertingSection,
+    ReceiverSection,
+    RouteSection,
+    TagName,
+    TagSection,
+    alerting_of,
+    alerting_tree_of,
+    receivers_of,
+    receivers_tree_of,
+    routes_of,
+    routes_tree_of,
+    tags_of,
+    tags_tree_of,
+)
 from include.orchestration.policy_measuring_schema import (
     ApiCallsSection,
     HealthSection,
@@ -90,37 +105,6 @@ class EnvironmentsSection(Section):
     integration: EnvironmentSection
 
 
-class ReceiverSection(Section):
-    """`receivers.NAME`."""
-
-    slack: list[of.SlackChannel] = Field(default_factory=list)
-    email: list[of.EmailAddress] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _reaches_somebody(self) -> ReceiverSection:
-        channels = [*self.slack, *(address.lower() for address in self.email)]
-        if not channels:
-            raise values.refused("give it at least one slack or email channel")
-        chosen_once(channels)
-        return self
-
-
-class MatchSection(Section):
-    """`routes[n].match`; a key left out matches everything."""
-
-    severity: list[of.SeverityWord] = Field(default=[], min_length=1)
-    rule: list[of.RuleName] = Field(default=[], min_length=1)
-    environment: list[of.Environment] = Field(default=[], min_length=1)
-
-
-class RouteSection(Section):
-    """`routes[n]`."""
-
-    match: MatchSection = MatchSection()
-    to: of.ReceiverName
-    continue_: of.Switch = Field(default=False, alias="continue")
-
-
 class RepeatSection(Section):
     """`repeat`: one key for each severity."""
 
@@ -177,6 +161,8 @@ class PolicySection(Section):
     recheck_open: of.Switch
     receivers: dict[of.ReceiverName, ReceiverSection]
     routes: list[RouteSection]
+    tags: dict[TagName, TagSection]
+    alerting: AlertingSection
     repeat: RepeatSection
     inhibition: of.Switch
     summary_above: of.Count
@@ -203,18 +189,10 @@ def policy_of(section: PolicySection) -> core.Policy:
         monitored_statuses=tuple(section.credentials.monitored_statuses),
         rules=rules_of(section.rules),
         recheck_open=section.recheck_open,
-        receivers={
-            name: core.Receiver(slack=tuple(receiver.slack), email=tuple(receiver.email))
-            for name, receiver in section.receivers.items()
-        },
-        routes=tuple(
-            core.Route(
-                match=core.RouteMatch(**{key: frozenset(chosen) for key, chosen in route.match}),
-                to=route.to,
-                continue_=route.continue_,
-            )
-            for route in section.routes
-        ),
+        receivers=receivers_of(section.receivers),
+        routes=routes_of(section.routes),
+        tags=tags_of(section.tags),
+        alerting=alerting_of(section.alerting),
         repeat={Severity(name): wait for name, wait in section.repeat},
         inhibition=section.inhibition,
         summary_above=section.summary_above,
@@ -250,23 +228,10 @@ def tree_of(policy: core.Policy) -> dict[str, Any]:
         "credentials": {"monitored_statuses": list(policy.monitored_statuses)},
         "rules": rules_tree_of(policy.rules),
         "recheck_open": policy.recheck_open,
-        "receivers": {
-            name: {"slack": list(receiver.slack), "email": list(receiver.email)}
-            for name, receiver in policy.receivers.items()
-        },
-        "routes": [
-            {
-                "match": {
-                    # Sorted by meaning or name: a set has no order, and the version is a hash of this.
-                    key: [str(choice) for choice in _ordered(getattr(route.match, key))]
-                    for key in MatchSection.model_fields
-                    if getattr(route.match, key)
-                },
-                "to": route.to,
-                "continue": route.continue_,
-            }
-            for route in policy.routes
-        ],
+        "receivers": receivers_tree_of(policy.receivers),
+        "routes": routes_tree_of(policy.routes),
+        "tags": tags_tree_of(policy.tags),
+        "alerting": alerting_tree_of(policy.alerting),
         "repeat": {name: _repeat_words(policy.repeat.get(Severity(name))) for name in RepeatSection.model_fields},
         "inhibition": policy.inhibition,
         "summary_above": policy.summary_above,
@@ -291,10 +256,6 @@ def _repeat_words(wait: timedelta | None) -> str:
     if wait is None:
         return values.NEVER
     return str(shown(wait)) if wait else values.EVERY_RUN
-
-
-def _ordered(chosen: frozenset[Any]) -> Sequence[Any]:
-    return sorted(chosen, key=lambda choice: (-choice.rank if isinstance(choice, Severity) else 0, str(choice)))
 
 
 def section_at(path: Sequence[str | int]) -> type[Section] | None:

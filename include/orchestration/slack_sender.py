@@ -1,7 +1,8 @@
 """
 Sending a message to Slack: by a bot token, or by an incoming webhook as the lesser way.
 
-slack_sdk's own retries are off: after an answer that never came they would post again without saying so.
+A message is one call, and a second one only where Slack refuses its blocks: the text alone. slack_sdk's own retries are
+off: after an answer that never came they would post again without saying so.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPException, InvalidURL
 from typing import TYPE_CHECKING, Any
 
+from include.orchestration.conversation import ALONE, CANNOT_EDIT, PARENT_GONE, Conversation
 from include.sync_health.errors import DeliveryError
 from include.sync_health.messages import Message
 from include.sync_health.slack_blocks import SLACK_POST_OPTIONS, SlackPayload, slack_payload, text_only
@@ -38,6 +40,52 @@ BLOCK_CODES = frozenset(
 MESSAGE_CODES = {"no_text": "no_text", "msg_too_long": "msg_too_long", "invalid_arguments": "invalid_message"}
 """Slack's words for a message that can never be posted, as `delivery.MESSAGE_CODES` knows them."""
 
+THREAD_GONE = frozenset(
+    {"thread_not_found", "message_not_found", "cannot_reply_to_message", "restricted_action_non_threadable_channel"}
+)
+"""Slack's words for a thread that takes no reply: https://docs.slack.dev/reference/methods/chat.postMessage"""
+
+TOKEN_REFUSED = frozenset(
+    {
+        "access_denied",
+        "account_inactive",
+        "accesslimited",
+        "ekm_access_denied",
+        "enterprise_is_restricted",
+        "invalid_auth",
+        "missing_scope",
+        "no_permission",
+        "not_allowed_token_type",
+        "not_authed",
+        "org_login_required",
+        "team_access_not_granted",
+        "token_expired",
+        "token_revoked",
+        "two_factor_setup_required",
+    }
+)
+"""Slack's words for a token that may not do this at all: https://docs.slack.dev/reference/methods/chat.update"""
+
+PASSING = frozenset(
+    {
+        BAD_ANSWER,
+        "internal_error",
+        "fatal_error",
+        "service_unavailable",
+        "request_timeout",
+        "update_failed",
+        "team_added_to_org",
+        "external_channel_migrating",
+    }
+)
+"""Words for what passes without anybody's doing; the last two tell of a migration: same pages."""
+
+IN_DOUBT = frozenset({BAD_ANSWER, "internal_error", "fatal_error"})
+"""Words with which the message may have been posted all the same: same pages."""
+
+EDIT_OPTIONS: Mapping[str, Any] = {"parse": "none", "link_names": False}
+"""What chat.postMessage does by default, and chat.update does not: there, ``parse`` is ``client``."""
+
 
 def quiet_logger() -> logging.Logger:
     """Return a logger for slack_sdk that writes nothing: its errors would hold the webhook's URL."""
@@ -50,34 +98,45 @@ def send_by_bot(client: WebClient, *, channel: str) -> Callable[..., Mapping[str
     """
     Return a sender that posts to ``channel`` and gives ``{"channel": id, "ts": ts}`` as receipt.
 
+    A message that began a conversation has ``"parent": True`` in its receipt, an edit ``"edited": True``. A reply goes to
+    ``channel`` as well, but an edit to the channel id of the first message's receipt, since chat.update takes no name.
+
     Args:
         client: a WebClient without retry handlers.
         channel: ``#name`` or an id.
     """
 
-    def post(payload: SlackPayload, *, key: str) -> Mapping[str, Any]:
+    def deliver(payload: SlackPayload, *, key: str, into: Conversation) -> Mapping[str, Any]:
+        if into.edits:
+            return _edit(client, payload, parent=into.parent or {})
         arguments: dict[str, Any] = {"channel": channel, "text": payload.text, **SLACK_POST_OPTIONS}
         if payload.blocks:
             arguments["blocks"] = payload.blocks
         arguments["metadata"] = {"event_type": "servicetitan_alert", "event_payload": {"delivery_key": key}}
-        response: SlackResponse = _answered(lambda: client.api_call("chat.postMessage", json=arguments))
-        answer = response.data if isinstance(response.data, dict) else {}
-        if not answer.get("ts"):
-            raise _refused(BAD_ANSWER, status=int(response.status_code), retry_after=None)
-        return {"channel": answer.get("channel"), "ts": answer["ts"]}
+        thread = (into.parent or {}).get("ts")
+        if thread:
+            arguments |= {"thread_ts": thread, "reply_broadcast": into.broadcast}
+        try:
+            answer = _accepted(client, "chat.postMessage", arguments)
+        except DeliveryError as error:
+            raise _parent_gone(error) if thread and error.code in THREAD_GONE else error from None
+        receipt = {"channel": answer.get("channel"), "ts": answer["ts"]}
+        return {**receipt, "parent": True} if into.begins or (into.parent and not thread) else receipt
 
-    return _with_text_only_retry(post)
+    return _with_text_only_retry(deliver)
 
 
 def send_by_webhook(client: WebhookClient) -> Callable[..., Mapping[str, Any]]:
     """
     Return a sender that posts to a webhook's own channel.
 
-    A webhook gives no ``ts``: its messages can be neither edited nor threaded, and the receipt says only
+    A webhook gives no ``ts``: its messages can be neither edited nor replied to, and the receipt says only
     ``{"webhook": True}``.
     """
 
-    def post(payload: SlackPayload, *, key: str) -> Mapping[str, Any]:
+    def deliver(payload: SlackPayload, *, key: str, into: Conversation) -> Mapping[str, Any]:
+        if into.edits:
+            raise DeliveryError("a webhook cannot edit a message", code=CANNOT_EDIT, permanent=True, channel_wide=False)
         body: dict[str, Any] = {"text": payload.text}
         if payload.blocks:
             body["blocks"] = payload.blocks
@@ -90,19 +149,60 @@ def send_by_webhook(client: WebhookClient) -> Callable[..., Mapping[str, Any]]:
             )
         return {"webhook": True}
 
-    return _with_text_only_retry(post)
+    return _with_text_only_retry(deliver)
 
 
-def _with_text_only_retry(post: Callable[..., Mapping[str, Any]]) -> Callable[..., Mapping[str, Any]]:
-    def send(message: Message, *, delivery_key: str) -> Mapping[str, Any]:
+def _with_text_only_retry(deliver: Callable[..., Mapping[str, Any]]) -> Callable[..., Mapping[str, Any]]:
+    def send(message: Message, *, delivery_key: str, into: Conversation = ALONE) -> Mapping[str, Any]:
         try:
-            return post(slack_payload(message), key=delivery_key)
+            return deliver(slack_payload(message), key=delivery_key, into=into)
         except DeliveryError as error:
             if error.code not in BLOCK_CODES:
                 raise
-            return {**post(text_only(message), key=delivery_key), "text_only": error.code}
+            return {**deliver(text_only(message), key=delivery_key, into=into), "text_only": error.code}
 
     return send
+
+
+def _edit(client: WebClient, payload: SlackPayload, *, parent: Mapping[str, Any]) -> Mapping[str, Any]:
+    """
+    Let the conversation's first message say this; doing it twice changes nothing, so no failure is ambiguous.
+
+    A refusal for good is about that message (it is gone, too old, in a channel that is no more), unless it is one of
+    `TOKEN_REFUSED`: whether the channel takes messages, a new one will tell.
+    """
+    if not (parent.get("channel") and parent.get("ts")):
+        raise DeliveryError(
+            "the first message was not posted by a bot", code=CANNOT_EDIT, permanent=True, channel_wide=False
+        )
+    # An empty list takes earlier blocks away; without one they might be kept, and shown in place of the text.
+    arguments = {
+        "channel": parent["channel"],
+        "ts": parent["ts"],
+        "text": payload.text,
+        "blocks": payload.blocks,
+        **EDIT_OPTIONS,
+    }
+    try:
+        answer = _accepted(client, "chat.update", arguments)
+    except DeliveryError as error:
+        error.ambiguous = False
+        is_about_it = error.permanent and error.channel_wide and error.code not in TOKEN_REFUSED
+        raise _parent_gone(error) if is_about_it else error from None
+    return {"channel": answer.get("channel"), "ts": answer["ts"], "edited": True}
+
+
+def _parent_gone(error: DeliveryError) -> DeliveryError:
+    return DeliveryError(str(error), code=PARENT_GONE, permanent=True, channel_wide=False)
+
+
+def _accepted(client: WebClient, method: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return Slack's answer, which has a ``ts``."""
+    response: SlackResponse = _answered(lambda: client.api_call(method, json=dict(arguments)))
+    answer = response.data if isinstance(response.data, dict) else {}
+    if not answer.get("ts"):
+        raise _refused(BAD_ANSWER, status=int(response.status_code), retry_after=None)
+    return answer
 
 
 def _answered(call: Callable[[], Any]) -> Any:
@@ -145,13 +245,13 @@ def _refused(code: object, *, status: int, retry_after: float | None) -> Deliver
     if status >= 500 and word == BAD_ANSWER:
         word = f"http_{status}"
     limited = status == 429 or word in ("ratelimited", "rate_limited")
-    passing = limited or status >= 500 or word in (BAD_ANSWER, "internal_error", "fatal_error", "service_unavailable")
+    passing = limited or status >= 500 or word in PASSING
     return DeliveryError(
         f"Slack answered {word}",
         code="ratelimited" if limited else MESSAGE_CODES.get(word, word),
         permanent=not passing,
         retry_after=(retry_after if retry_after is not None else 30.0) if limited else None,
-        ambiguous=status >= 500 or word == BAD_ANSWER,
+        ambiguous=status >= 500 or word in IN_DOUBT,
         channel_wide=word not in MESSAGE_CODES and word not in BLOCK_CODES,
     )
 

@@ -77,7 +77,7 @@ class MailServer:
         port: 0 for a free one. It is kept over ``stop`` and ``start``, and so are the mails.
         login: user and password, if the server shall demand AUTH (PLAIN or LOGIN).
         tls: a server's context, if it shall offer STARTTLS; AUTH is then offered only after it.
-        greylist: answer the first mail to each recipient with 451, and take the next.
+        greylist: answer the first mail to each recipient with 450, and take the next.
         clock: the source of "now", UTC-aware.
         on_mail: called with every mail kept.
     """
@@ -174,7 +174,7 @@ class MailServer:
         Make the next ``times`` occasions go wrong.
 
         Args:
-            mode: ``refuse_connection`` greets with 421; ``greylist`` answers a recipient with 451 and
+            mode: ``refuse_connection`` greets with 421; ``greylist`` answers a recipient with 450 and
                 ``refuse_recipient`` with 550; ``refuse_content`` answers DATA with 554; ``drop_in_data`` closes the
                 connection in the middle of DATA and keeps nothing; ``accept_then_drop`` keeps the mail and closes the
                 connection without an answer; ``slow`` waits ``delay`` before it answers DATA.
@@ -192,6 +192,12 @@ class MailServer:
                     self._faults[index : index + 1] = left
                     return fault
         return None
+
+    @property
+    def faults_left(self) -> int:
+        """How many occasions are still to go wrong."""
+        with self._lock:
+            return sum(fault.times for fault in self._faults)
 
     def _keep(self, envelope: Envelope) -> None:
         content = envelope.original_content or b""
@@ -229,7 +235,7 @@ class MailServer:
             return "550 5.1.1 No such user here"
         if self.take_fault("greylist", recipient=address) or (self._greylist and address not in self._greeted):
             self._greeted.add(address)
-            return "451 4.7.1 Greylisted, please try again"
+            return "450 4.2.0 Greylisted, please try again"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

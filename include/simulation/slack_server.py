@@ -7,7 +7,7 @@ and Airflow's Slack provider talk to it unchanged through their ``base_url`` and
 only.
 
 It refuses what Slack refuses (see ``slack_rules`` and ``slack_workspace``) and fails on request (``fail_next``), the
-worst way included: the message is stored, and the connection closed without an answer. ``slack_sdk`` tries once more
+worst ways included: the message is stored, and the connection closed without an answer, or never answered. ``slack_sdk`` tries once more
 by itself after a dropped connection unless its client is made with ``retry_handlers=[]``.
 """
 
@@ -48,7 +48,7 @@ from include.simulation.slack_workspace import (
 HOST = "127.0.0.1"
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
-FaultMode = Literal["refuse", "delay", "drop_before", "accept_then_drop"]
+FaultMode = Literal["refuse", "delay", "drop_before", "accept_then_drop", "hang", "accept_then_hang"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +171,8 @@ class SlackServer:
             method: a method of the Web API, ``webhook``, or ``*`` for any call.
             mode: ``refuse`` answers with ``status`` and ``error``; ``delay`` waits ``delay`` and then answers as usual;
                 ``drop_before`` closes the connection and stores nothing; ``accept_then_drop`` stores, and closes the
-                connection without an answer.
+                connection without an answer; ``hang`` and ``accept_then_hang`` do the same once the client has given
+                up: its time-out, not ours, is what ends the call.
             status: the HTTP status; 429 with ``error="ratelimited"`` or a ``retry_after``, 200 with another ``error``
                 (so Slack refuses), else 500.
             error: Slack's error code; without one, a status of 400 and more has a plain text body.
@@ -196,6 +197,12 @@ class SlackServer:
                     self._faults[index : index + 1] = left
                     return fault
         return None
+
+    @property
+    def faults_left(self) -> int:
+        """How many calls are still to fail."""
+        with self._lock:
+            return sum(fault.times for fault in self._faults)
 
     def wait(self, delay: timedelta) -> None:
         """Wait, but not past ``stop``."""
@@ -265,8 +272,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = slack.take_fault(method)
         if fault is not None and fault.mode == "delay":
             slack.wait(fault.delay)
-        elif fault is not None and fault.mode == "drop_before":
-            self._drop(slack, method)
+        elif fault is not None and fault.mode in ("drop_before", "hang"):
+            self._drop(slack, method, patiently=fault.mode == "hang")
             return
         elif fault is not None and fault.mode == "refuse":
             answer = _faulty(fault, is_webhook=is_webhook)
@@ -282,8 +289,8 @@ class _Handler(BaseHTTPRequestHandler):
                 answer = self._call_webhook(arguments)
             else:
                 answer = call(slack.workspace, method, arguments, token=self._token(arguments))
-        if fault is not None and fault.mode == "accept_then_drop":
-            self._drop(slack, method)
+        if fault is not None and fault.mode in ("accept_then_drop", "accept_then_hang"):
+            self._drop(slack, method, patiently=fault.mode == "accept_then_hang")
             return
         slack.note(method, answer[0])
         self._send(answer)
@@ -298,10 +305,13 @@ class _Handler(BaseHTTPRequestHandler):
             return token.strip()
         return arguments.get("token") if self.headers.get_content_type() != "application/json" else None
 
-    def _drop(self, slack: SlackServer, method: str) -> None:
+    def _drop(self, slack: SlackServer, method: str, *, patiently: bool) -> None:
         slack.note(method, 0)
         self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # the client is gone, or the server was stopped
+            if patiently:
+                self.connection.recv(1, socket.MSG_PEEK)  # returns when the client has closed its end
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def _send(self, answer: Answer) -> None:
         status, headers, body = answer

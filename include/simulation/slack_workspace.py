@@ -5,7 +5,10 @@ Messages are frozen records; an edit makes a new record that remembers what stoo
 one lock, so that the server's threads, a test and the inbox page can look at the same time.
 
 ``ts`` values are the clock's seconds with six decimals, unique in the workspace and rising. Slack answers a reply to an
-unknown thread in more than one way; this workspace refuses it with ``thread_not_found``, so that a mistake shows.
+unknown thread, or to a reply, in more than one way; this workspace refuses it with ``thread_not_found``, so that a
+mistake shows.
+
+People do what they do in Slack by `Workspace.say`, `Workspace.delete` and `Workspace.archive`.
 """
 
 from __future__ import annotations
@@ -66,7 +69,7 @@ class SlackMessage:
     attachments: tuple[Mapping[str, Any], ...] = ()
     metadata: Mapping[str, Any] | None = None
     username: str = "ServiceTitan Monitor"
-    via: Literal["bot", "webhook"] = "bot"
+    via: Literal["bot", "webhook", "person"] = "bot"
     reply_broadcast: bool = False
     edits: tuple[SlackEdit, ...] = ()
 
@@ -79,6 +82,10 @@ class SlackMessage:
     def shows_edited(self) -> bool:
         """Whether Slack shows "(edited)": it does not when the edit brought blocks."""
         return bool(self.edits) and not self.blocks
+
+
+def _is_true(value: object) -> bool:
+    return value in (True, "1", "true")
 
 
 def _utc_now() -> datetime:
@@ -95,6 +102,7 @@ class Workspace:
         tokens: scopes by bot token.
         channel_interval: the least time between two messages in a channel, else ``ratelimited``; None for no limit.
             Slack's is about one second.
+        edit_window: how long after its posting a message may be edited, else ``edit_window_closed``; None: for ever.
         clock: the only source of "now"; must be UTC-aware.
         on_change: called, under the lock, with every new or edited message.
     """
@@ -102,6 +110,7 @@ class Workspace:
     channels: tuple[Channel, ...] = DEFAULT_CHANNELS
     tokens: Mapping[str, Collection[str]] = field(default_factory=lambda: {BOT_TOKEN: BOT_SCOPES})
     channel_interval: timedelta | None = None
+    edit_window: timedelta | None = None
     clock: Callable[[], datetime] = _utc_now
     on_change: Callable[[SlackMessage], None] | None = None
 
@@ -133,6 +142,34 @@ class Workspace:
                 self._messages[message.channel_id, message.ts] = message
                 self._last_ts = max(self._last_ts, int(message.ts.replace(".", "")))
             self.revision += 1
+
+    def say(self, text: str, *, channel: str, thread_ts: str | None = None) -> SlackMessage:
+        """Store what a person wrote in the channel with this name, and return it."""
+        found = self.find_channel(channel, by_name=True)
+        with self._lock:
+            ts = self._next_ts(self.clock())
+            return self._keep(
+                SlackMessage(
+                    channel_id=found.id,
+                    channel=found.name,
+                    ts=ts,
+                    thread_ts=thread_ts,
+                    text=text,
+                    username="A person",
+                    via="person",
+                )
+            )
+
+    def delete(self, message: SlackMessage) -> None:
+        """Take a message away, as a person may; the replies to it stay."""
+        with self._lock:
+            del self._messages[message.channel_id, message.ts]
+            self.revision += 1
+
+    def archive(self, channel: str) -> None:
+        """Archive the channel with this name: what stands in it can be neither edited nor replied to."""
+        found = self.find_channel(channel, by_name=True)
+        self.channels = tuple(replace(each, is_archived=each is found or each.is_archived) for each in self.channels)
 
     def scopes_of(self, token: str | None, *, needs: Iterable[str] = ()) -> tuple[str, ...]:
         """
@@ -196,7 +233,8 @@ class Workspace:
         named = arguments.get("username") if "chat:write.customize" in scopes else None
         with self._lock:
             now = self.clock()
-            if thread_ts is not None and (channel.id, thread_ts) not in self._messages:
+            parent = self._messages.get((channel.id, thread_ts or ""))
+            if thread_ts is not None and (parent is None or parent.thread_ts is not None):
                 raise SlackRefusal("thread_not_found")
             self._check_rate(channel, now=now)
             message = SlackMessage(
@@ -209,7 +247,7 @@ class Workspace:
                 attachments=content.attachments,
                 metadata=content.metadata,
                 via=via,
-                reply_broadcast=arguments.get("reply_broadcast") in (True, "1", "true"),
+                reply_broadcast=thread_ts is not None and _is_true(arguments.get("reply_broadcast")),
             )
             self._last_post[channel.id] = now
             return self._keep(replace(message, username=named) if named else message)
@@ -219,17 +257,26 @@ class Workspace:
         Replace the content of a message; ``text`` without blocks removes the blocks, as in Slack.
 
         Raises:
-            SlackRefusal: as ``read_content``, and ``message_not_found``; ``cant_update_message`` for one that a
-                webhook posted.
+            SlackRefusal: as ``read_content``, and ``is_inactive``, ``message_not_found``, ``edit_window_closed``;
+                ``cant_update_message`` for one that a webhook or a person posted; ``cant_broadcast_message`` and
+                ``no_dual_broadcast_content_update`` where it asks for a broadcast.
         """
         content: MessageContent = read_content(arguments)
+        if channel.is_archived:
+            raise SlackRefusal("is_inactive")
         with self._lock:
+            now = self.clock()
             found = self._messages.get((channel.id, str(arguments.get("ts") or "")))
             if found is None:
                 raise SlackRefusal("message_not_found")
             if found.via != "bot":
                 raise SlackRefusal("cant_update_message")
-            earlier = SlackEdit(text=found.text, blocks=found.blocks, replaced_at=self.clock())
+            if self.edit_window is not None and now - found.posted_at > self.edit_window:
+                raise SlackRefusal("edit_window_closed")
+            if _is_true(arguments.get("reply_broadcast")):
+                # Slack broadcasts an old reply, but only as it stands; content is never absent here.
+                raise SlackRefusal("no_dual_broadcast_content_update" if found.thread_ts else "cant_broadcast_message")
+            earlier = SlackEdit(text=found.text, blocks=found.blocks, replaced_at=now)
             return self._keep(
                 replace(
                     found,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from include.sync_health.alerts import Alert
@@ -95,6 +95,28 @@ OUTAGE: Mapping[ErrorClass, Advice] = {
     ),
 }
 """For an outage, by the error class that its credentials share; unlike one credential's failure, it has one cause."""
+
+SHARED: Mapping[ErrorClass, Advice] = {
+    ErrorClass.AUTH: Advice(
+        likely_cause="ServiceTitan refuses these credentials in the same way: the app's access was revoked, or their secrets were "
+        "rotated together",
+        first_step="In ServiceTitan's developer portal, look at the app that they use; then, in Hub Plus, start a sync of one of "
+        "them, and enter client id and secret anew only for those that still fail",
+    ),
+    ErrorClass.PERMISSION: Advice(
+        likely_cause="The credentials are valid but may not read this data: their app lacks a scope or a ServiceTitan module",
+        first_step="In ServiceTitan's developer portal, compare the app's scopes with the data types that fail",
+    ),
+    ErrorClass.RATE_LIMIT: Advice(
+        likely_cause="These credentials share a limit that is used up: many syncs started together, or something else calls with "
+        "the same app",
+        first_step="In Hub Plus, see whether a bulk or historical sync runs, and stop it; then spread the schedules",
+    ),
+    ErrorClass.TIMEOUT: OUTAGE[ErrorClass.TIMEOUT],
+    ErrorClass.DECODE: OUTAGE[ErrorClass.DECODE],
+    ErrorClass.VALIDATION: OUTAGE[ErrorClass.VALIDATION],
+}
+"""For several credentials that fail with one cause and are no outage; other classes as one credential's failure."""
 
 BY_RULE: Mapping[str, Advice] = {
     "stuck_sync": Advice(
@@ -221,3 +243,12 @@ def advice_on(alert: Alert) -> Advice | None:
         kind = "evaluation" if cause.startswith("evaluation_") else cause
         return MONITOR_HEALTH.get(check) or MONITOR_HEALTH.get(kind) or BY_RULE["monitor_health"]
     return advice_for(alert.rule, alert.error_class)
+
+
+def advice_on_group(alerts: Sequence[Alert]) -> Advice | None:
+    """Return what helps with several alerts of one rule and cause: where they are of several credentials, look for what those share."""
+    first = alerts[0]
+    has_own = first.rule in BY_RULE or first.rule == "platform_outage"
+    if first.error_class is None or has_own or len({alert.credential_id for alert in alerts}) < 2:
+        return advice_on(first)
+    return SHARED.get(first.error_class) or advice_on(first)

@@ -6,18 +6,21 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from include.sync_health.alerts import Alert, CloseReason, NotifyReason
+from include.sync_health.alerts import Alert, CloseReason
 from include.sync_health.durations import describe
 from include.sync_health.message_parts import LINE, SHORT, Fact, Status, Text, plain
 from include.sync_health.redaction import clean
+from include.sync_health.verdicts import Severity
 
 MOST_FACTS = 12
 """Numbers behind a verdict that a message shows."""
 
 
-def state_facts(alert: Alert, *, status: Status, now: datetime) -> Iterable[Fact]:
-    """Yield severity, since when and for how long, and, once closed, why."""
-    if alert.peak_severity is not alert.severity or not status.is_open:
+def state_facts(alert: Alert, *, status: Status, now: datetime, was: Severity | None = None) -> Iterable[Fact]:
+    """Yield severity (and which ``was`` told before), since when and for how long, and, once closed, why."""
+    if was is not None and was is not alert.severity:
+        yield Fact(label="Severity", value=(f"{alert.severity.value}, was {was.value}",))
+    elif alert.peak_severity is not alert.severity or not status.is_open:
         yield Fact(label="Severity", value=(_peak(alert),))
     if alert.opened_at is not None:
         # Not "since": what the rule judges may have begun long before.
@@ -28,10 +31,11 @@ def state_facts(alert: Alert, *, status: Status, now: datetime) -> Iterable[Fact
         yield Fact(label="Closed", value=(alert.closed_at,))
         if alert.opened_at is not None:
             yield Fact(label="Was open for", value=(describe(alert.closed_at - alert.opened_at),))
-        yield Fact(label="Why closed", value=(_why_closed(alert),))
+        yield Fact(label="Why closed", value=(why_closed(alert),))
 
 
-def _why_closed(alert: Alert) -> str:
+def why_closed(alert: Alert) -> str:
+    """Return why an episode ended and what shows it, each reason in its own words."""
     found = clean(alert.reason, limit=LINE)
     if alert.close_reason is CloseReason.RECOVERED:
         return f"recovered; evidence: {found}"
@@ -42,20 +46,6 @@ def _why_closed(alert: Alert) -> str:
     if alert.close_reason is CloseReason.RULE_CHANGED:
         return f"the rule was changed and no longer applies: {found}"
     return found
-
-
-def state_notes(alert: Alert, *, reason: NotifyReason, status: Status) -> Iterable[Text]:
-    """Yield what the reader must know of the state besides the facts."""
-    if status is Status.RECOVERING:
-        yield ("No breach any more since ", alert.state_since, "; it closes when it stays so")
-    if status is Status.OPEN_AGAIN and alert.opened_at is not None:
-        yield ("The episode before has closed; it opened again at ", alert.opened_at)
-    if reason in (NotifyReason.FIRST, NotifyReason.REPEAT) and not status.is_open:
-        yield ("It has closed since this message was decided",)
-    if alert.state.is_open and alert.stale_since is not None:
-        yield ("No fresh data since ", alert.stale_since, ": this is the last known state")
-    if alert.flaps:
-        yield (f"It recovered and failed again {alert.flaps} {'time' if alert.flaps == 1 else 'times'} meanwhile",)
 
 
 def subject_facts(alert: Alert) -> Iterable[Fact]:

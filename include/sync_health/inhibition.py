@@ -4,24 +4,24 @@ Which alert explains which: a cause that a channel was told of keeps its symptom
 Inhibition never loses anything: a hidden symptom is told as soon as nothing hides it any more and it still fires, and
 whatever a channel was told of is closed there. A cause hides only where it was told itself, so it is decided before
 its symptoms, and none explains itself: `DECIDED_IN_ORDER` has every cause before what it explains.
+
+How long after it opened a cause still hides is ``alerting.inhibits_for``. By then somebody should have dealt with it; if
+nobody did, what it hides is told once for itself, lest a cause that nobody minds keep everything of a credential quiet
+for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from include.sync_health.alerts import Alert
 from include.sync_health.checks import CHECKS, RULES
 from include.sync_health.own_health import WHOLE_SOURCE
 from include.sync_health.policy import Policy
-from include.sync_health.routing import channels_for
+from include.sync_health.routing import channels_of
 from include.sync_health.rule_policies import RuleMode
-
-HIDES_FOR = timedelta(hours=24)
-"""How long after it opened a cause still hides. By then somebody should have dealt with it; if nobody did, what it
-hides is told once for itself, lest a cause that nobody minds keep everything of a credential quiet for ever."""
 
 SYMPTOMS: Mapping[str, tuple[str, ...]] = {
     "no_syncs": ("monitor_health",),
@@ -66,7 +66,7 @@ class ToldCauses:
 
     policy: Policy
     as_of: datetime
-    _by_channel: dict[str, set[Reach]] = field(default_factory=dict)
+    _by_channel: dict[str, dict[Reach, str]] = field(default_factory=dict)
 
     def remember(self, cause: Alert, *, told_now: Collection[str] = ()) -> None:
         """
@@ -82,16 +82,15 @@ class ToldCauses:
             return
         if self.policy.rules.named(cause.rule).mode is not RuleMode.LIVE:
             return
-        if cause.opened_at is None or self.as_of - cause.opened_at > HIDES_FOR:
+        if cause.opened_at is None or self.as_of - cause.opened_at > self.policy.alerting.inhibits_for:
             return
-        routed = channels_for(self.policy, severity=cause.severity, rule=cause.rule, environment=cause.environment)
-        for channel in told.intersection(routed):
-            self._by_channel.setdefault(channel, set()).add(reach)
+        for channel in told.intersection(channels_of(cause, policy=self.policy)):
+            self._by_channel.setdefault(channel, {}).setdefault(reach, cause.fingerprint)
 
-    def hide(self, symptom: Alert, *, channel: str) -> bool:
-        """Return whether this channel was told of what explains the alert."""
-        told = self._by_channel.get(channel)
-        return told is not None and not told.isdisjoint(_reaches_to(symptom))
+    def hiding(self, symptom: Alert, *, channel: str) -> str | None:
+        """Return the fingerprint of what explains the alert and was told to this channel; None when nothing does."""
+        told = self._by_channel.get(channel, {})
+        return next((told[reach] for reach in _reaches_to(symptom) if reach in told), None)
 
 
 def _reach_of(cause: Alert, *, as_of: datetime) -> Reach | None:

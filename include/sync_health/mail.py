@@ -70,8 +70,8 @@ def _text(message: Message, *, listings: Sequence[Listing], links: Sequence[tupl
         lines += ["", "Latest error", message.latest_error]
     for listing in listings:
         lines += ["", listing.title, *(f"- {_joined(line)}" for line in listing.lines)]
-        if more := listing.total - len(listing.lines):
-            lines.append(f"- and {more} more")
+        if more := listing.more(len(listing.lines)):
+            lines.append(f"- {more}")
     if links:
         lines += ["", *(f"{label}: {url}" for label, url in links)]
     return "\n".join([*lines, "", "-- ", _joined(message.footer), ""])
@@ -96,7 +96,7 @@ def _html(message: Message, *, subject: str, listings: Sequence[Listing], links:
 def _tone(message: Message) -> str:
     if message.status.is_open:
         return message.severity.value
-    return "recovered" if message.status in (Status.RECOVERED, Status.TEST) else "closed"
+    return "recovered" if message.status in (Status.RECOVERED, Status.TEST, Status.ALIVE) else "closed"
 
 
 def _address(url: str) -> str | None:

@@ -4,33 +4,43 @@ What a message says, as values (`message_parts`); how it looks is `slack_blocks`
 Every text that came from outside passes `redaction.clean` on its way into a message, once, and is escaped only in
 the renderers. Instants stay aware datetimes, so that Slack can show them in each reader's zone and mail in UTC.
 A message tells the alert's CURRENT state, which may have moved on since the delivery was decided.
+
+    one alert ─> here;  several of one rule, environment and cause ─> group_messages;  other several ─> summaries
+    what was kept back, or not seen, and the heartbeat ─> receipts
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from include.sync_health.advice import advice_on
-from include.sync_health.alert_facts import evidence_facts, state_facts, state_notes, subject_facts
+from include.sync_health.alert_facts import evidence_facts, state_facts, subject_facts
+from include.sync_health.alert_notes import state_notes
 from include.sync_health.alerts import Alert, NotifyReason
+from include.sync_health.group_messages import group_message, is_one_conversation, thread_note
+from include.sync_health.links import Links, links_of_alert, links_of_summary
+from include.sync_health.message_details import severity_before
 from include.sync_health.message_parts import (
     EMOJI,
     LINE,
     LONG,
     SHORT,
     Fact,
-    Links,
     Listing,
     Message,
+    Occasion,
     Status,
     Text,
-    began,
+    channel_in_words,
     emoji_of,
+    heading,
     latest_error,
     status_of,
     who,
 )
+from include.sync_health.receipts import RECEIPTS, heartbeat, receipt_of
 from include.sync_health.redaction import clean
 from include.sync_health.summaries import baseline_of, summary_of
 from include.sync_health.verdicts import Severity
@@ -39,6 +49,9 @@ __all__ = ["LATE_AFTER", "Fact", "Links", "Listing", "Message", "Status", "Text"
 
 LATE_AFTER = timedelta(minutes=30)
 """A message sent longer than this after the instant it judges says that it is late."""
+
+WITHOUT_ALERTS = RECEIPTS | {NotifyReason.TEST, NotifyReason.HEARTBEAT}
+"""Reasons for which there need not be an alert to speak of."""
 
 
 def message_for(
@@ -49,60 +62,77 @@ def message_for(
     now: datetime,
     links: Links | None = None,
     possible_repeat: bool = False,
+    details: Mapping[str, Any] = {},
+    neighbours: Sequence[Alert] = (),
+    fallback_of: str | None = None,
 ) -> Message:
     """
-    Return the message of one alert, or the summary of several; of the baseline always the summary.
+    Return the message of one alert, of several that share a cause, or the summary of others.
 
     Args:
-        alerts: their current state; at least one, unless ``reason`` is TEST.
+        alerts: the current state of those that the delivery speaks of; at least one, unless ``reason`` is one of
+            `WITHOUT_ALERTS`.
         reason: why the delivery was decided.
         as_of: the instant that was judged then; aware.
         now: the wall clock; aware.
         links: where readers may go on.
         possible_repeat: the same message may have arrived before.
+        details: the delivery's; see `message_details`. What is missing is not told.
+        neighbours: everybody in the delivery's thread as they are now, with or without ``alerts``.
+        fallback_of: the key of the channel that refused the message, when this is sent in its place.
 
     Raises:
         ValueError: a naive datetime, or no alert to speak of.
     """
     if as_of.tzinfo is None or now.tzinfo is None:
         raise ValueError("as_of and now must be timezone-aware")
-    if not alerts and reason is not NotifyReason.TEST:
+    if not alerts and reason not in WITHOUT_ALERTS:
         raise ValueError("a message needs an alert to speak of")
     notes: list[Text] = []
-    if now - as_of > LATE_AFTER:
+    if now - as_of > LATE_AFTER and reason is not NotifyReason.UPDATED:  # an edit tells nobody, and shows what is now
         notes.append(("Told late: judged at ", as_of, ", sent at ", now))
     if possible_repeat:
         notes.append(("This may be a repeat: an earlier attempt was interrupted and may have arrived",))
-    kept = tuple(
-        (label, url)
-        for label, url in (
-            ("Dashboard", links and links.dashboard),
-            ("Runbook", links and links.runbook),
-            ("Airflow run", links and links.run),
-        )
-        if url
+    if fallback_of is not None:
+        notes.append((f"Sent here because {channel_in_words(fallback_of) or 'its channel'} refuses our messages",))
+    occasion = Occasion(
+        reason=reason, as_of=as_of, now=now, links=links or Links(), notes=tuple(notes), details=details
     )
+    if reason in RECEIPTS:
+        return receipt_of(alerts, occasion=occasion)
+    if reason is NotifyReason.HEARTBEAT:
+        return heartbeat(occasion=occasion)
     if reason is NotifyReason.BASELINE:
-        return baseline_of(alerts, as_of=as_of, notes=notes, links=kept)
-    if len(alerts) > 1:
-        return summary_of(alerts, reason=reason, as_of=as_of, notes=notes, links=kept)
+        return baseline_of(alerts, occasion=occasion)
     if not alerts:
-        return _bare_test(as_of=as_of, notes=notes, links=kept)
-    return _single(alerts[0], reason=reason, as_of=as_of, now=now, notes=notes, links=kept)
+        return _bare_test(occasion=occasion)
+    return _of_alerts(alerts, occasion=occasion, everybody=_everybody(alerts, neighbours))
 
 
-def _single(
-    alert: Alert,
-    *,
-    reason: NotifyReason,
-    as_of: datetime,
-    now: datetime,
-    notes: list[Text],
-    links: tuple[tuple[str, str], ...],
-) -> Message:
+def _of_alerts(alerts: Sequence[Alert], *, occasion: Occasion, everybody: Sequence[Alert]) -> Message:
+    if is_one_conversation(alerts, reason=occasion.reason, everybody=everybody):
+        return group_message(alerts, occasion=occasion, everybody=everybody)
+    if len(alerts) > 1:
+        return summary_of(alerts, occasion=occasion)
+    return _single(alerts[0], occasion=occasion, everybody=everybody)
+
+
+def _everybody(alerts: Sequence[Alert], neighbours: Sequence[Alert]) -> Sequence[Alert]:
+    """Return the alerts and whoever else is in their thread, each once."""
+    found = {alert.fingerprint: alert for alert in alerts}
+    for neighbour in neighbours:
+        found.setdefault(neighbour.fingerprint, neighbour)
+    return list(found.values())
+
+
+def _single(alert: Alert, *, occasion: Occasion, everybody: Sequence[Alert]) -> Message:
+    reason = occasion.reason
     status = status_of(alert, reason=reason)
+    was = severity_before(occasion.details, alert.fingerprint) if status is Status.ESCALATED else None
     subject_of = who(alert)
-    title = f"{began(status, alert.severity)}: {clean(alert.title, limit=SHORT) or alert.type}"
+    title = (
+        f"{heading(status, alert.severity, reason=reason, was=was)}: {clean(alert.title, limit=SHORT) or alert.type}"
+    )
     sentence = clean(alert.message, limit=LINE) or title  # Slack refuses a block without text
     # A close is short: the numbers behind the last breach say nothing of now.
     is_current = status.is_open or status is Status.TEST
@@ -117,18 +147,22 @@ def _single(
         count=1,
         facts=(
             *subject_facts(alert),
-            *state_facts(alert, status=status, now=now),
+            *state_facts(alert, status=status, now=occasion.now, was=was),
             *(evidence_facts(alert) if is_current else ()),
         ),
         advice=advice_on(alert) if is_current else None,
         latest_error=latest_error(alert, limit=LONG) if is_current else None,
-        notes=(*state_notes(alert, reason=reason, status=status), *notes),
-        links=links,
-        footer=(f"{alert.type} · {alert.fingerprint[:12]} · judged at ", as_of),
+        notes=(
+            *state_notes(alert, status=status, occasion=occasion),
+            *thread_note(alert, everybody=everybody, reason=reason),
+            *occasion.notes,
+        ),
+        links=links_of_alert(alert, links=occasion.links),
+        footer=(f"{alert.type} · {alert.fingerprint[:12]} · judged at ", occasion.as_of),
     )
 
 
-def _bare_test(*, as_of: datetime, notes: list[Text], links: tuple[tuple[str, str], ...]) -> Message:
+def _bare_test(*, occasion: Occasion) -> Message:
     title = "Test: this channel works"
     return Message(
         reason=NotifyReason.TEST,
@@ -139,7 +173,7 @@ def _bare_test(*, as_of: datetime, notes: list[Text], links: tuple[tuple[str, st
         subject=title,
         sentence="Nothing is wrong: someone asked the ServiceTitan monitor for a test message.",
         count=0,
-        notes=tuple(notes),
-        links=links,
-        footer=("sent on request at ", as_of),
+        notes=occasion.notes,
+        links=links_of_summary([], links=occasion.links, page=""),
+        footer=("sent on request at ", occasion.as_of),
     )

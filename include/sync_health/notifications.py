@@ -3,32 +3,39 @@ Whether a channel is told of an alert, and why.
 
 `decide` compares what an alert is with what each channel was last told of its episode (`Alert.told`) and returns
 the deliveries that close the gap, each with its reason; a decision to stay silent is returned as well, with its own.
-What explains what, and is therefore not told, is `inhibition`'s.
+What each channel should hear of one alert is `telling`'s, which alerts share a message `speeches`', and what becomes of
+messages that were kept back `held_back`'s.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 
 from include.sync_health.alerts import (
+    HOLDING,
+    OPENINGS,
     Alert,
     AlertState,
     Delivery,
-    Member,
+    Held,
     NotifyReason,
     SilentReason,
+    Suppression,
     Told,
 )
-from include.sync_health.inhibition import DECIDED_IN_ORDER, ToldCauses
+from include.sync_health.held_back import Release, caught_up, summaries_of_held
+from include.sync_health.matchers import labels_of
+from include.sync_health.muting import Suppressors
 from include.sync_health.policy import Policy
-from include.sync_health.routing import channels_for, kind_of
+from include.sync_health.routing import channels_of, kind_of
 from include.sync_health.rule_policies import RuleMode
+from include.sync_health.speeches import Speech, member_of, summarised, together, within_budget
+from include.sync_health.telling import NOWHERE, ChannelVerdict, Surroundings, reason_to_notify, verdicts_of
+from include.sync_health.threads import shown_of
 
-NOWHERE = "none"
-"""The channel key of a decision that concerns no channel: no route leads anywhere."""
+__all__ = ["NOWHERE", "Decision", "decide", "owes_a_close", "reason_to_notify"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,38 +43,12 @@ class Decision:
     """
     What to send, and what the alerts remember of it.
 
-    ``alerts`` are the alerts given, with ``told`` brought up to date; ``deliveries`` include the silent ones.
+    ``alerts`` are the alerts given, with ``told`` brought up to date, and those others that a message took along;
+    ``deliveries`` include the silent ones.
     """
 
     deliveries: tuple[Delivery, ...]
     alerts: Mapping[str, Alert]
-
-
-def reason_to_notify(
-    alert: Alert, *, told: Told | None, repeat_after: timedelta | None, as_of: datetime
-) -> NotifyReason | None:
-    """
-    Return why a channel should hear of this alert now, or None to stay silent.
-
-    Args:
-        alert: its state after this tick.
-        told: what the channel was last told of this episode; None if nothing.
-        repeat_after: the policy's interval for the alert's severity (inclusive); None repeats never, and 0 whenever the
-            breach was found again in this very tick.
-        as_of: the tick; aware.
-    """
-    if alert.state.is_open:
-        if told is None:
-            # A recovering alert that nobody heard of is left alone: either it relapses, or it was nothing.
-            return NotifyReason.FIRST if alert.state is AlertState.FIRING else None
-        # What nobody can judge any more is the last known state, and no news.
-        due = repeat_after is not None and as_of - told.at >= repeat_after and alert.stale_since is None
-        if not repeat_after and alert.last_breach_at != as_of:
-            due = False  # every run sends what it finds, and this one found nothing new to say
-        return NotifyReason.REPEAT if due and alert.state is AlertState.FIRING else None
-    if alert.closed_at is not None and told is not None and told.reason is not NotifyReason.CLOSED:
-        return NotifyReason.CLOSED
-    return None
 
 
 def owes_a_close(alert: Alert) -> bool:
@@ -86,172 +67,272 @@ def decide(
     may_notify: bool = True,
     open_alerts: Mapping[str, Alert] = {},
     as_baseline: bool = False,
+    suppressors: Suppressors | None = None,
+    spent: Mapping[str, int] = {},
+    spent_before: Mapping[str, Mapping[str, int]] = {},
+    held: Sequence[Held] = (),
+    missed: Sequence[Alert] = (),
+    missed_at: Collection[datetime] = (),
 ) -> Decision:
     """
     Return the deliveries of one tick.
 
-    One message per alert and channel; above ``policy.summary_above`` of one reason per channel, one message for all
-    of them. A close goes to every channel that was told, whatever the routes say now; a channel never told hears
-    nothing of it, and the ledger says so. Being listed in a summary counts as told. What a channel was told the cause
-    of is neither told nor repeated there, until nothing explains it any more; see `inhibition`.
+    The openings of a channel that share a group are one message, and so are the closes of one thread; where there would
+    still be more than ``policy.summary_above`` messages of one reason in a channel, they are one summary. A close goes to
+    every channel that was told, whatever the routes, silences or the budget say now; a channel never told hears nothing
+    of it, and the ledger says so. Being listed in a summary counts as told. What a channel was told the cause of is
+    neither told nor repeated there, until nothing explains it any more; see `inhibition`.
+
+    A silence, a mute or the budget keeps a message back. When it no longer does, one summary for each channel tells what
+    it kept back, and what of that still fires; the budget's is the digest, in the first tick of the next day.
 
     Args:
         alerts: those judged in this tick, after `lifecycle.step`, by fingerprint, and those that `owes_a_close`.
-        policy: routes, receivers, repeats, modes.
+        policy: routes, receivers, repeats, modes, grouping, budget.
         as_of: the tick; aware.
         configured: the kinds of channel that have a connection, of ``slack`` and ``email``.
         may_notify: False records why nothing is sent; a later run that may speak tells what is still open.
         open_alerts: all open alerts known, as causes of those given; where one is in both, ``alerts`` has it right.
         as_baseline: True tells all openings of a channel in one message, as what was broken already when monitoring
             began; nothing is hidden behind its cause then.
+        suppressors: the silences and mutes that hold now; None: none do.
+        spent: messages to each channel that the budget has counted today.
+        spent_before: messages that it counted on the days that a digest is due for, by channel and rule.
+        held: what the ledger has as kept back, and no summary has told of.
+        missed: alerts as they were when they closed, of episodes that opened and closed while nobody looked.
+        missed_at: the instants that were missed and judged in this run.
     """
-    verdicts = _verdicts(
-        alerts,
+    around = Surroundings(
         policy=policy,
         as_of=as_of,
         configured=configured,
         may_notify=may_notify,
-        open_alerts=open_alerts,
+        suppressors=suppressors or Suppressors(at=as_of),
         hides=not as_baseline,
+        judged_at=frozenset({as_of, *missed_at}),
     )
-    spoken: dict[tuple[str, NotifyReason], list[Alert]] = {}
-    silent: list[Delivery] = []
-    told_now: dict[str, dict[str, Told]] = {}
-    for alert in sorted(alerts.values(), key=_order):
-        for channel, reason, why_not in verdicts[alert.fingerprint]:
-            if why_not is not None:
-                silent.append(_silent(alert, channel=channel, why=why_not, as_of=as_of))
-            elif reason is not None:
-                said = NotifyReason.BASELINE if as_baseline and reason is NotifyReason.FIRST else reason
-                spoken.setdefault((channel, said), []).append(alert)
-                told_now.setdefault(alert.fingerprint, {})[channel] = Told(
-                    reason=said, at=as_of, severity=alert.severity
-                )
-    deliveries = [
-        delivery
-        for (channel, reason), members in spoken.items()
-        for delivery in _messages(channel, reason=reason, members=members, policy=policy, as_of=as_of)
+    known = {**open_alerts, **alerts}
+    found = verdicts_of(alerts, open_alerts=open_alerts, around=around)
+    verdicts = {fingerprint: found[fingerprint] for fingerprint in sorted(found, key=lambda each: _order(alerts[each]))}
+    came_and_went = _missed_by_channel(missed, around=around)
+    caught = {(channel, alert.episode_id) for channel, alerts in came_and_went.items() for alert in alerts}
+    receipts = [
+        _with_what_was_spent(each, spent_before) for each in _receipts(held, verdicts, known=known, around=around)
     ]
-    remembering = {
-        fingerprint: replace(alert, told={**alert.told, **told_now[fingerprint]}) if fingerprint in told_now else alert
-        for fingerprint, alert in alerts.items()
-    }
-    return Decision(deliveries=(*deliveries, *silent), alerts=remembering)
+    summaries = [*receipts, *caught_up(came_and_went, missed_at=missed_at, as_of=as_of)]
+    told_of = {(speech.channel, alert.fingerprint) for speech in receipts for alert in speech.alerts}
 
-
-Verdicts = tuple[tuple[str, NotifyReason | None, SilentReason | None], ...]
-"""Channels, each with the reason to tell it or the reason not to."""
-
-
-def _verdicts(
-    alerts: Mapping[str, Alert],
-    *,
-    policy: Policy,
-    as_of: datetime,
-    configured: Collection[str],
-    may_notify: bool,
-    open_alerts: Mapping[str, Alert],
-    hides: bool,
-) -> Mapping[str, Verdicts]:
-    """Return what every channel is told of each alert, causes decided before their symptoms."""
-    causes = ToldCauses(policy=policy, as_of=as_of)
-    found: dict[str, Verdicts] = {}
-    for fingerprint, alert in sorted({**open_alerts, **alerts}.items(), key=_causes_first):
-        if fingerprint not in alerts:
-            causes.remember(alert)
-            continue
-        verdicts = []
-        for channel, reason, why_not in _verdicts_by_channel(alert, policy=policy, as_of=as_of):
-            if why_not is None and not may_notify:
-                why_not = SilentReason.NOTIFY_NEVER
-            elif why_not is None and kind_of(channel) not in configured:
-                why_not = SilentReason.NOT_CONFIGURED
-            elif why_not is None and hides and reason in _HIDEABLE and causes.hide(alert, channel=channel):
-                why_not = SilentReason.INHIBITED
-            verdicts.append((channel, reason, why_not))
-        found[fingerprint] = tuple(verdicts)
-        told_now = [
-            channel for channel, reason, why_not in verdicts if why_not is None and reason is NotifyReason.FIRST
-        ]
-        causes.remember(alert, told_now=told_now)
-    return found
-
-
-_HIDEABLE = frozenset({NotifyReason.FIRST, NotifyReason.REPEAT})
-
-
-def _verdicts_by_channel(
-    alert: Alert, *, policy: Policy, as_of: datetime
-) -> Iterable[tuple[str, NotifyReason | None, SilentReason | None]]:
-    """Yield each channel with the reason to tell it, or the reason not to, where either is worth recording."""
-    closed_before = alert.state is AlertState.INACTIVE and alert.closed_at != as_of
-    if alert.episode_id is None or alert.state is AlertState.PENDING or (closed_before and not alert.told):
-        return
-    shadowed = policy.rules.named(alert.rule).mode is RuleMode.SHADOW
-    routed = channels_for(policy, severity=alert.severity, rule=alert.rule, environment=alert.environment)
-    if not alert.told and (shadowed or not routed):
-        yield NOWHERE, None, SilentReason.SHADOW if shadowed else SilentReason.NO_ROUTE
-        return
-    for channel in dict.fromkeys((*alert.told, *routed)):
-        told = alert.told.get(channel)
-        if shadowed and told is None:
-            continue
-        reason = reason_to_notify(alert, told=told, repeat_after=policy.repeat[alert.severity], as_of=as_of)
-        if reason is NotifyReason.REPEAT and (shadowed or channel not in routed):
-            # The policy no longer sends it there; only the close still goes.
-            yield channel, None, SilentReason.SHADOW if shadowed else SilentReason.NO_ROUTE
-        elif reason is not None:
-            yield channel, reason, None
-        elif alert.state is AlertState.INACTIVE and told is None and not closed_before:
-            yield channel, None, SilentReason.NEVER_TOLD
-
-
-def _messages(
-    channel: str, *, reason: NotifyReason, members: list[Alert], policy: Policy, as_of: datetime
-) -> Iterable[Delivery]:
-    together = reason is NotifyReason.BASELINE or len(members) > policy.summary_above
-    batches = [members] if together else [[alert] for alert in members]
-    for batch in batches:
-        yield Delivery(
-            key=f"{channel}|{reason}|{_batch_key(batch)}|{_instant(as_of) if reason is NotifyReason.REPEAT else ''}",
-            channel=channel,
-            reason=reason,
-            members=tuple(_member(alert) for alert in batch),
-            as_of=as_of,
+    silent = [
+        (known[fingerprint], verdict)
+        for fingerprint, of_alert in verdicts.items()
+        for verdict in of_alert
+        if verdict.why_not is not None
+        and not (
+            verdict.why_not is SilentReason.NEVER_TOLD and (verdict.channel, known[fingerprint].episode_id) in caught
         )
+    ]
+    wanted = _wanted(verdicts, known=known, leaving_out=told_of, as_baseline=as_baseline)
+    asked = together(
+        wanted, known=known.values(), quiet=_quiet(known.values(), around=around), policy=policy, as_of=as_of
+    )
+    allowed, over_budget = within_budget(asked, spent=spent, budget=policy.alerting.budget)
+    silent += [
+        (alert, ChannelVerdict(channel=speech.channel, reason=speech.reason, why_not=SilentReason.BUDGET))
+        for speech in over_budget
+        for alert in speech.alerts
+    ]
+    always = NotifyReason.BASELINE if as_baseline else None
+    speeches = [*summaries, *summarised(allowed, above=policy.summary_above, always=always)]
 
-
-def _silent(alert: Alert, *, channel: str, why: SilentReason, as_of: datetime) -> Delivery:
-    return Delivery(
-        key=f"{channel}|not sent: {why}|{alert.episode_id}|{alert.state is AlertState.INACTIVE}",
-        channel=channel,
-        reason=None,
-        silent=why,
-        members=(_member(alert),),
-        as_of=as_of,
+    remembered = _remembering(known, speeches=speeches, silent=silent, as_of=as_of)
+    remembered, updates = _shown(remembered, speeches=speeches, around=around)
+    changed = {fingerprint for fingerprint, alert in remembered.items() if alert is not known[fingerprint]}
+    return Decision(
+        deliveries=(
+            *(speech.delivery(as_of=as_of) for speech in (*speeches, *updates)),
+            *(_silent(alert, verdict, as_of=as_of) for alert, verdict in silent),
+        ),
+        alerts={
+            fingerprint: alert
+            for fingerprint, alert in remembered.items()
+            if fingerprint in alerts or fingerprint in changed
+        },
     )
 
 
-def _member(alert: Alert) -> Member:
-    if alert.episode_id is None:
-        raise ValueError(f"alert {alert.fingerprint} has no episode")
-    return Member(fingerprint=alert.fingerprint, episode_id=alert.episode_id)
+def _wanted(
+    verdicts: Mapping[str, Sequence[ChannelVerdict]],
+    *,
+    known: Mapping[str, Alert],
+    leaving_out: Collection[tuple[str, str]],
+    as_baseline: bool,
+) -> Mapping[tuple[str, NotifyReason], Sequence[Alert]]:
+    """Return what is to be told, by channel and reason, but for what a summary has just told."""
+    wanted: dict[tuple[str, NotifyReason], list[Alert]] = {}
+    for fingerprint, of_alert in verdicts.items():
+        for each in of_alert:
+            if each.reason is None or each.why_not is not None:
+                continue
+            if (each.channel, fingerprint) in leaving_out and each.reason is not NotifyReason.CLOSED:
+                continue
+            reason = NotifyReason.BASELINE if as_baseline and each.reason in OPENINGS else each.reason
+            wanted.setdefault((each.channel, reason), []).append(known[fingerprint])
+    return wanted
 
 
-def _batch_key(batch: list[Alert]) -> str:
-    if len(batch) == 1:
-        return str(batch[0].episode_id)
-    return hashlib.sha256("|".join(sorted(str(alert.episode_id) for alert in batch)).encode()).hexdigest()
+def _receipts(
+    held: Iterable[Held],
+    verdicts: Mapping[str, Sequence[ChannelVerdict]],
+    *,
+    known: Mapping[str, Alert],
+    around: Surroundings,
+) -> list[Speech]:
+    released: dict[str, list[Alert]] = {}
+    still_held: set[tuple[str, str]] = set()
+    for fingerprint, of_alert in verdicts.items():
+        for each in of_alert:
+            if each.reason in OPENINGS and each.why_not is None:
+                released.setdefault(each.channel, []).append(known[fingerprint])
+            elif each.why_not in HOLDING:
+                still_held.add((each.channel, fingerprint))
+    # A retry, or a run over a part, judges nothing of some alerts: what keeps those back is asked all the same.
+    for row in held:
+        alert = known.get(row.member.fingerprint)
+        if alert is None or not alert.state.is_open or alert.fingerprint in verdicts:
+            continue
+        if around.suppressors.of(labels_of(alert, tags=around.policy.tags)):
+            still_held.add((row.channel, alert.fingerprint))
+    return summaries_of_held(
+        [each for each in held if _may_speak_to(each.channel, around=around)],
+        released,
+        known=known,
+        still_held=still_held,
+        release=Release(suppressors=around.suppressors, as_of=around.as_of, timezone=around.policy.reporting_timezone),
+    )
 
 
-def _instant(as_of: datetime) -> str:
-    return f"{as_of.timestamp():.6f}"
+def _with_what_was_spent(speech: Speech, spent: Mapping[str, Mapping[str, int]]) -> Speech:
+    """Return a digest with the rules that spent the budget, and any other message as it is."""
+    if speech.reason is not NotifyReason.DIGEST:
+        return speech
+    return replace(speech, details={**speech.details, "spent": dict(spent.get(speech.channel, {}))})
 
 
-def _causes_first(item: tuple[str, Alert]) -> tuple[int, str]:
-    """The order in which alerts are decided, whatever their severity."""
-    fingerprint, alert = item
-    return DECIDED_IN_ORDER.index(alert.rule), fingerprint
+def _quiet(alerts: Iterable[Alert], *, around: Surroundings) -> frozenset[str]:
+    """Return the fingerprints of those that no repeat takes along: silenced, muted, acknowledged, or in shadow."""
+    return frozenset(
+        alert.fingerprint
+        for alert in alerts
+        if around.suppressors.of(labels_of(alert, tags=around.policy.tags))
+        or (alert.acknowledged is not None and alert.acknowledged.holds_at(around.as_of))
+        or around.policy.rules.named(alert.rule).mode is RuleMode.SHADOW
+    )
+
+
+def _missed_by_channel(missed: Iterable[Alert], *, around: Surroundings) -> Mapping[str, Sequence[Alert]]:
+    by_channel: dict[str, list[Alert]] = {}
+    for alert in missed:
+        if around.policy.rules.named(alert.rule).mode is RuleMode.SHADOW:
+            continue
+        if around.suppressors.of(labels_of(alert, tags=around.policy.tags)):
+            continue
+        for channel in channels_of(alert, policy=around.policy):
+            if channel not in alert.told and _may_speak_to(channel, around=around):
+                by_channel.setdefault(channel, []).append(alert)
+    return by_channel
+
+
+def _may_speak_to(channel: str, *, around: Surroundings) -> bool:
+    return around.may_notify and kind_of(channel) in around.configured
+
+
+def _remembering(
+    known: Mapping[str, Alert],
+    *,
+    speeches: Iterable[Speech],
+    silent: Iterable[tuple[Alert, ChannelVerdict]],
+    as_of: datetime,
+) -> dict[str, Alert]:
+    """Return all alerts with what their channels have heard by now, and with what keeps them from hearing it."""
+    remembered = dict(known)
+    for alert, verdict in silent:
+        if verdict.why_not not in (*HOLDING, SilentReason.INHIBITED) or verdict.reason not in OPENINGS:
+            continue
+        now = remembered[alert.fingerprint]
+        before = now.suppressed.get(verdict.channel)
+        if before is None or (before.why, before.by) != (verdict.why_not, verdict.by):
+            suppression = Suppression(why=verdict.why_not, by=verdict.by, since=as_of)
+            suppressed = {**now.suppressed, verdict.channel: suppression}
+            remembered[alert.fingerprint] = replace(now, suppressed=suppressed)
+    for speech in speeches:
+        for alert in speech.alerts:
+            remembered[alert.fingerprint] = _told(remembered[alert.fingerprint], speech, as_of=as_of)
+    return remembered
+
+
+def _told(alert: Alert, speech: Speech, *, as_of: datetime) -> Alert:
+    """Return the alert after one channel heard of it; a summary that finds it closed and never told leaves it so."""
+    before = alert.told.get(speech.channel)
+    if not alert.state.is_open and before is None:
+        return alert
+    says_closed = not alert.state.is_open
+    worst = max([alert.severity, *([before.severity] if before else [])], key=lambda each: each.rank)
+    told = Told(
+        reason=NotifyReason.CLOSED if says_closed else speech.reason,
+        at=as_of,
+        severity=worst,
+        thread=speech.thread if speech.thread is not None else (before.thread if before is not None else None),
+        shown=before.shown if before is not None else None,
+    )
+    suppressed = {channel: each for channel, each in alert.suppressed.items() if channel != speech.channel}
+    return replace(alert, told={**alert.told, speech.channel: told}, suppressed=suppressed)
+
+
+def _shown(
+    alerts: Mapping[str, Alert], *, speeches: Iterable[Speech], around: Surroundings
+) -> tuple[dict[str, Alert], list[Speech]]:
+    """
+    Return the alerts with what the first messages of their threads show of them now, and the edits that it takes.
+
+    A thread that begins in this tick shows it anyway; only Slack's messages can be edited.
+    """
+    begun = {(speech.channel, speech.thread) for speech in speeches if speech.opens_thread}
+    remembered, changed = dict(alerts), dict[tuple[str, str], list[Alert]]()
+    for fingerprint, alert in sorted(alerts.items()):
+        shown = shown_of(alert, as_of=around.as_of)
+        outdated = {
+            channel: told for channel, told in alert.told.items() if told.thread is not None and told.shown != shown
+        }
+        if not outdated or not around.may_notify:
+            continue
+        now = {channel: replace(told, shown=shown) for channel, told in outdated.items()}
+        remembered[fingerprint] = replace(alert, told={**alert.told, **now})
+        for channel, told in outdated.items():
+            if kind_of(channel) == "slack" and (channel, told.thread) not in begun and told.thread is not None:
+                changed.setdefault((channel, told.thread), []).append(remembered[fingerprint])
+    updates = [
+        Speech(channel=channel, reason=NotifyReason.UPDATED, alerts=tuple(of_thread), thread=thread)
+        for (channel, thread), of_thread in changed.items()
+        if kind_of(channel) in around.configured
+    ]
+    return remembered, updates
+
+
+def _silent(alert: Alert, verdict: ChannelVerdict, *, as_of: datetime) -> Delivery:
+    by = f"|{verdict.by}" if verdict.by else ""
+    # A mute comes back every night, and a budget is of one day: each is to be accounted for.
+    day = f"|{as_of.astimezone(UTC).date()}" if verdict.why_not in HOLDING else ""
+    closed = alert.state is AlertState.INACTIVE
+    return Delivery(
+        key=f"{verdict.channel}|not sent: {verdict.why_not}|{alert.episode_id}|{closed}{by}{day}",
+        channel=verdict.channel,
+        reason=None,
+        silent=verdict.why_not,
+        by=verdict.by,
+        members=(member_of(alert),),
+        as_of=as_of,
+        severity=alert.severity,
+    )
 
 
 def _order(alert: Alert) -> tuple[int, str, str]:

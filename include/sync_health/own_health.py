@@ -13,6 +13,8 @@ from datetime import datetime
 
 from include.sync_health.alerts import Alert, AlertState
 from include.sync_health.checks import CHECKS, SYNC_FAILURES, Check
+from include.sync_health.durations import describe
+from include.sync_health.health_resources import CheckState
 from include.sync_health.observations import Observation
 from include.sync_health.rule_policies import MonitorHealthPolicy, RuleMode
 from include.sync_health.verdicts import Verdict
@@ -37,8 +39,15 @@ WHOLE_SOURCE = frozenset(
 CHECK_NAMES = frozenset(CHECKS)
 """The checks that read the source."""
 
-POLICY_CHECK, CLOCK_CHECK = "policy", "clock"
-"""The check names under which a wrong policy file and a clock that went back are monitor-health alerts."""
+POLICY_CHECK, CLOCK_CHECK, DELIVERY_CHECK = "policy", "clock", "delivery"
+"""The check names under which a wrong policy file, a clock that went back and a channel that refuses us (its key is the
+cause) are monitor-health alerts."""
+
+OVERDUE = "overdue"
+"""The cause of a check that has not run for too long; only another check can tell."""
+
+OVERDUE_AFTER = 2
+"""Times its interval, after which a check that has not run is overdue: one late run is no outage."""
 
 
 def judge_health(
@@ -99,9 +108,13 @@ def judge_surroundings(
     policy: MonitorHealthPolicy,
     as_of: datetime,
     now: datetime,
+    check: str,
+    found_beside: Sequence[Blindness] = (),
 ) -> list[Observation]:
     """
-    Return the breaches of a wrong policy file and of a clock that went back, or the CLEAR of what is right again.
+    Return what a run says of the monitor beside what it could see, or the CLEAR of what is right again.
+
+    A wrong policy file and a clock that went back are found here; `overdue_checks` and `refusing_channels` find the rest.
 
     Args:
         policy_error: why the file on disk is not what is in force; None when it is.
@@ -109,10 +122,12 @@ def judge_surroundings(
         policy: of the rule ``monitor_health``; off: nothing is said.
         as_of: the instant judged; aware.
         now: the wall clock; aware.
+        check: the check that runs; of itself it does not say that it is overdue, nor that it is no longer.
+        found_beside: checks that are overdue and channels that refuse us.
     """
     if policy.mode is RuleMode.OFF:
         return []
-    found = []
+    found = list(found_beside)
     if policy_error is not None:
         detail = f"the policy file is wrong, the last good one stays in force: {policy_error}"
         found.append(Blindness(check=POLICY_CHECK, cause="invalid", detail=detail))
@@ -130,15 +145,66 @@ def judge_surroundings(
     observations = [
         blind(each, policy=policy, as_of=as_of, blind_since=since.get((each.check, each.cause))) for each in found
     ]
-    for check in (POLICY_CHECK, CLOCK_CHECK):
+    others = {alert.identity["check"] for alert in ours if alert.identity["cause"] == OVERDUE} - {check}
+    for name in (POLICY_CHECK, CLOCK_CHECK, DELIVERY_CHECK, *sorted(others)):
+        causes = open_causes_of((alert.identity for alert in ours), check=name)
         observations += seen_again(
-            check=check,
-            open_causes=open_causes_of((alert.identity for alert in ours), check=check),
-            still_blind=[each.cause for each in found if each.check == check],
+            check=name,
+            open_causes=causes & {OVERDUE} if name in others else causes,
+            still_blind=[each.cause for each in found if each.check == name],
             policy=policy,
             as_of=as_of,
         )
     return observations
+
+
+def overdue_checks(states: Mapping[str, CheckState], *, check: str, as_of: datetime) -> list[Blindness]:
+    """
+    Return the checks that have not run for longer than `OVERDUE_AFTER` intervals.
+
+    One that never ran is not overdue: its DAG may never have been switched on. Nor is any while the check that asks was
+    not running itself: when Airflow comes back after a night, its first run must not accuse the others.
+
+    Args:
+        states: the newest run of each check, by name.
+        check: the check that asks; it runs, and is left out.
+        as_of: the instant judged; aware.
+    """
+    asking = states.get(check)
+    watched_until = asking.window_to if asking is not None else None
+    if watched_until is None:
+        return []
+    return [
+        Blindness(
+            check=name,
+            cause=OVERDUE,
+            detail=(
+                f"the check has not run for {describe(as_of - state.window_to)}, and is due every {describe(state.every)}; "
+                "is its DAG paused, or Airflow busy?"
+            ),
+        )
+        for name, state in sorted(states.items())
+        if name != check
+        and state.window_to is not None
+        and min(watched_until, as_of) - state.window_to > OVERDUE_AFTER * state.every
+    ]
+
+
+def refusing_channels(refusals: Mapping[str, str]) -> list[Blindness]:
+    """
+    Return the channels that refuse whatever we send.
+
+    Args:
+        refusals: what each of them said last, redacted, by channel key.
+    """
+    return [
+        Blindness(
+            check=DELIVERY_CHECK,
+            cause=channel,
+            detail=f"{channel} refuses our messages: {said}; run `python -m include.cli doctor`",
+        )
+        for channel, said in sorted(refusals.items())
+    ]
 
 
 def said_of(alert: Alert, verdict: Verdict, *, reason: str) -> Observation:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from include.sync_health.alerting_policies import AlertingPolicy, Receiver, Route
+from include.sync_health.matchers import Tagged
 from include.sync_health.measuring_policies import ApiCallsPolicy, HealthPolicy, MetricsPolicy, ServiceLevelsPolicy
 from include.sync_health.rule_policies import RulePolicies
 from include.sync_health.verdicts import Severity
@@ -42,36 +44,6 @@ class SourcePolicy:
     id_slack: timedelta = DAY  # how late a row may commit, and how long a sync may take
     open_lookback: timedelta = 30 * DAY  # an older open row is abandoned
     statement_timeout: timedelta = timedelta(seconds=60)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receiver:
-    """Where a route's alerts go: Slack channels (``#name`` or id) and mail addresses."""
-
-    slack: tuple[str, ...] = ()
-    email: tuple[str, ...] = ()
-
-    def channels(self) -> tuple[str, ...]:
-        """Return the channel keys, such as ``slack:#servicetitan-alerts`` and ``email:ops@example.com``."""
-        return tuple(f"slack:{name}" for name in self.slack) + tuple(f"email:{name}" for name in self.email)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteMatch:
-    """Empty sets match everything; several keys must all match."""
-
-    severity: frozenset[Severity] = frozenset()
-    rule: frozenset[str] = frozenset()
-    environment: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """Alerts that match go to the receiver; later routes are tried only with ``continue_``."""
-
-    match: RouteMatch = field(default_factory=RouteMatch)
-    to: str
-    continue_: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +90,8 @@ class Policy:
     rules: RulePolicies = field(default_factory=RulePolicies)
     receivers: Mapping[str, Receiver] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    tags: Mapping[str, Tagged] = field(default_factory=dict)  # by name: companies and credentials, for matchers
+    alerting: AlertingPolicy = field(default_factory=AlertingPolicy)
     repeat: Mapping[Severity, timedelta | None] = field(  # None: never; 0: every run that judges it
         default_factory=lambda: {
             Severity.CRITICAL: 4 * HOUR,

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from include.sync_health.policy import Policy, Route
-from include.sync_health.verdicts import Severity
+from include.sync_health.alerting_policies import Route
+from include.sync_health.alerts import Alert
+from include.sync_health.matchers import Labels, labels_of
+from include.sync_health.policy import Policy
 
 CHANNEL_KINDS = ("slack", "email")
 
 
-def routes_for(policy: Policy, *, severity: Severity, rule: str, environment: str | None) -> Sequence[Route]:
-    """Return the routes that an alert takes, in the policy's order."""
+def routes_for(policy: Policy, labels: Labels) -> Sequence[Route]:
+    """Return the routes that an alert with these labels takes, in the policy's order."""
     taken = []
     for route in policy.routes:
-        match = route.match
-        if (
-            (not match.severity or severity in match.severity)
-            and (not match.rule or rule in match.rule)
-            and (not match.environment or environment in match.environment)
-        ):
+        if route.match.matches(labels):
             taken.append(route)
             if not route.continue_:
                 break
     return taken
 
 
-def channels_for(policy: Policy, *, severity: Severity, rule: str, environment: str | None) -> tuple[str, ...]:
+def channels_for(policy: Policy, labels: Labels) -> tuple[str, ...]:
     """Return the channel keys that an alert goes to, such as ``slack:#ops``, each once, in the routes' order."""
-    routes = routes_for(policy, severity=severity, rule=rule, environment=environment)
-    found = (channel for route in routes for channel in policy.receivers[route.to].channels())
+    found = (channel for route in routes_for(policy, labels) for channel in policy.receivers[route.to].channels())
     return tuple(dict.fromkeys(found))
+
+
+def channels_of(alert: Alert, *, policy: Policy) -> tuple[str, ...]:
+    """Return the channel keys that an alert goes to as it is now; see `channels_for`."""
+    return channels_for(policy, labels_of(alert, tags=policy.tags))
 
 
 def kind_of(channel: str) -> str:

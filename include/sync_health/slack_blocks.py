@@ -92,10 +92,15 @@ def _fallback(message: Message) -> str:
     lines += [_fit(_joined(note), 300) for note in message.notes]
     links = [f"{_escape(label)}: {url}" for label, raw in message.links if (url := safe_url(raw))]
     for listing, part in _with_share(message.listings):
-        room = (TEXT_LIMIT - _units("\n".join([*lines, *links]))) // part - _units(listing.title) - 40
+        room = (
+            (TEXT_LIMIT - _units("\n".join([*lines, *links]))) // part
+            - _units(listing.title)
+            - 40
+            - _units(listing.rest)
+        )
         shown = _while_room((_fit(_joined(line), 200) for line in listing.lines), room=room)
-        more = listing.total - len(shown)
-        lines += [f"{_escape(listing.title)}:", *shown, *([_more(more)] if more else [])]
+        more = _more(listing, shown=len(shown))
+        lines += [f"{_escape(listing.title)}:", *shown, *([more] if more else [])]
     return _leading((f"{line}\n" for line in [*lines, *links]), room=TEXT_LIMIT)
 
 
@@ -130,11 +135,11 @@ def _listing_blocks(listing: Listing, *, room: int) -> list[Block]:
     """Return the listing as sections, with as many lines as fit into ``room``; none where not even one does."""
     head = f"*{_fit(listing.title, 100)}*"
     rendered = (f"• {_rendered(line, room=_FIELD_ROOM)}" for line in listing.lines)
-    lines = _while_room(rendered, room=room - _units(head) - _room_for_sections(room))
+    lines = _while_room(rendered, room=room - _units(head) - _room_for_sections(room) - _units(listing.rest))
     if not lines:
         return []
-    if more := listing.total - len(lines):
-        lines.append(_more(more))
+    if more := _more(listing, shown=len(lines)):
+        lines.append(more)
     sections = [head]
     for line in lines:
         if _units(sections[-1]) + _units(line) + 1 > SECTION_LIMIT:
@@ -252,8 +257,8 @@ def _leading(pieces: Iterable[str], *, room: int) -> str:
     return "".join(kept).rstrip()
 
 
-def _more(count: int) -> str:
-    return f"and {count} more"
+def _more(listing: Listing, *, shown: int) -> str:
+    return _fit(listing.more(shown), 120)
 
 
 def _units(text: str) -> int:

@@ -14,7 +14,7 @@ inside metadata or evidence come back as lists.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from include.sync_health.alerts import (
+    Acknowledgement,
     Alert,
     AlertEvent,
     AlertState,
@@ -29,6 +30,8 @@ from include.sync_health.alerts import (
     Delivery,
     DeliveryStatus,
     NotifyReason,
+    SilentReason,
+    Suppression,
     Told,
 )
 from include.sync_health.verdicts import ErrorClass, Severity
@@ -51,6 +54,9 @@ ALERT_COLUMNS = (
     "close_reason",
     "stale_since",
     "flaps",
+    "returns",
+    "reopened_at",
+    "flapping_since",
     "title",
     "message",
     "reason",
@@ -64,6 +70,9 @@ ALERT_COLUMNS = (
     "cause",
     "evidence",
     "told",
+    "threads",
+    "suppressed",
+    "acknowledged",
 )
 """The columns of ``monitoring.alert`` that are fields of `Alert`, under the same names."""
 
@@ -77,7 +86,8 @@ _SAVE_ALERTS = f"""
     WHERE alert.last_as_of <= excluded.last_as_of
 """  # noqa: S608 -- only constants of this module
 
-_SELECT_ALERTS = f"SELECT {_COLUMN_LIST} FROM monitoring.alert "  # noqa: S608 -- only constants of this module
+SELECT_ALERTS = f"SELECT {_COLUMN_LIST} FROM monitoring.alert "  # noqa: S608 -- only constants of this module
+"""The start of a query whose rows are for `alert_of`."""
 
 _SAVE_EVENTS = """
     INSERT INTO monitoring.alert_event
@@ -90,13 +100,22 @@ _SAVE_EVENTS = """
 # Ids are given out in the order of the list, and the drain follows the ids.
 _SAVE_DELIVERIES = """
     INSERT INTO monitoring.delivery
-        (key, channel, reason, silent, members, fingerprints, as_of, status, next_attempt_at, created_at, updated_at)
-    SELECT new.key, new.channel, new.reason, new.silent, new.members, new.fingerprints, new.as_of, new.status,
-           new.next_attempt_at, new.created_at, new.updated_at
+        (key, channel, reason, silent, by, members, fingerprints, as_of, severity, thread, details, status,
+         next_attempt_at, created_at, updated_at)
+    SELECT new.key, new.channel, new.reason, new.silent, new.by, new.members, new.fingerprints, new.as_of, new.severity,
+           new.thread, new.details, new.status, new.next_attempt_at, new.created_at, new.updated_at
     FROM jsonb_array_elements(%(rows)s) WITH ORDINALITY AS given (document, place),
          jsonb_populate_record(NULL::monitoring.delivery, given.document) AS new
     ORDER BY given.place
     ON CONFLICT (key) DO NOTHING
+"""
+
+# What one summary told of, no other tells again.
+_ACCOUNT_FOR = """
+    UPDATE monitoring.delivery AS held
+    SET accounted_by = told.by, updated_at = %(now)s
+    FROM jsonb_to_recordset(%(rows)s) AS told (key text, by text)
+    WHERE held.key = told.key AND held.accounted_by IS NULL
 """
 
 
@@ -108,6 +127,7 @@ class SavedStep:
     newer_alerts: int  # left alone: the stored last_as_of is newer than the one given
     events: int
     deliveries: int
+    accounted: int  # what had been kept back, and these deliveries tell of
 
 
 @storage_errors()
@@ -138,10 +158,10 @@ def load_alerts(conn: psycopg.Connection[Any], *, fingerprints: Collection[str] 
     """
     with conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(
-            _SELECT_ALERTS + "WHERE is_followed OR fingerprint = ANY(%s) ORDER BY fingerprint",
+            SELECT_ALERTS + "WHERE is_followed OR fingerprint = ANY(%s) ORDER BY fingerprint",
             (list(fingerprints),),
         )
-        return {row["fingerprint"]: _alert(row) for row in cursor}
+        return {row["fingerprint"]: alert_of(row) for row in cursor}
 
 
 @storage_errors()
@@ -153,8 +173,8 @@ def load_named_alerts(conn: psycopg.Connection[Any], *, fingerprints: Sequence[s
         StorageError: the schema is missing or the database unreachable.
     """
     with conn.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(_SELECT_ALERTS + "WHERE fingerprint = ANY(%s)", (list(fingerprints),))
-        found = {row["fingerprint"]: _alert(row) for row in cursor}
+        cursor.execute(SELECT_ALERTS + "WHERE fingerprint = ANY(%s)", (list(fingerprints),))
+        found = {row["fingerprint"]: alert_of(row) for row in cursor}
     return [found[fingerprint] for fingerprint in dict.fromkeys(fingerprints) if fingerprint in found]
 
 
@@ -168,11 +188,12 @@ def save_step(
     now: datetime,
 ) -> SavedStep:
     """
-    Write one tick's outcome in the caller's transaction, in three statements; saving it again changes nothing.
+    Write one tick's outcome in the caller's transaction, in four statements; saving it again changes nothing.
 
     An alert is compare-and-set: it is not overwritten by one with an older ``last_as_of``; an equal one replaces it.
     Events are kept by (fingerprint, as_of, kind) and deliveries by key: the first that was stored stays.
     A delivery with a `SilentReason` is recorded as not sent; the others are due at ``now``, in the order given.
+    What a delivery ``accounts_for`` is marked with its key, unless another has accounted for it before.
 
     Args:
         conn: the session whose transaction this joins; nothing is committed.
@@ -187,28 +208,32 @@ def save_step(
     """
     stamp = aware(now)
     alert_rows = list({alert.fingerprint: _alert_row(alert, now=stamp) for alert in alerts}.values())
-    written = _insert(conn, _SAVE_ALERTS, alert_rows)
+    written = _write(conn, _SAVE_ALERTS, alert_rows)
+    decided = list(deliveries)
     return SavedStep(
         alerts=written,
         newer_alerts=len(alert_rows) - written,
-        events=_insert(conn, _SAVE_EVENTS, [_event_row(event, now=stamp) for event in events]),
-        deliveries=_insert(conn, _SAVE_DELIVERIES, [_delivery_row(delivery, now=stamp) for delivery in deliveries]),
+        events=_write(conn, _SAVE_EVENTS, [_event_row(event, now=stamp) for event in events]),
+        deliveries=_write(conn, _SAVE_DELIVERIES, [_delivery_row(delivery, now=stamp) for delivery in decided]),
+        accounted=_write(conn, _ACCOUNT_FOR, _accounted_rows(decided), now=stamp),
     )
 
 
-def _insert(conn: psycopg.Connection[Any], statement: str, rows: list[dict[str, Any]]) -> int:
+def _write(conn: psycopg.Connection[Any], statement: str, rows: list[dict[str, Any]], **values: datetime) -> int:
     if not rows:
         return 0
-    return conn.execute(statement, {"rows": storable_json(rows)}).rowcount
+    return conn.execute(statement, {"rows": storable_json(rows), **values}).rowcount
 
 
 def _alert_row(alert: Alert, *, now: datetime) -> dict[str, Any]:
     row = {column: getattr(alert, column) for column in ALERT_COLUMNS}
-    told = {
-        channel: {"reason": told.reason, "at": told.at, "severity": told.severity}
-        for channel, told in alert.told.items()
+    return {
+        **row,
+        "told": {channel: asdict(told) for channel, told in alert.told.items()},
+        "suppressed": {channel: asdict(suppression) for channel, suppression in alert.suppressed.items()},
+        "acknowledged": asdict(alert.acknowledged) if alert.acknowledged else None,
+        "updated_at": now,
     }
-    return {**row, "told": told, "updated_at": now}
 
 
 def _event_row(event: AlertEvent, *, now: datetime) -> dict[str, Any]:
@@ -230,9 +255,13 @@ def _delivery_row(delivery: Delivery, *, now: datetime) -> dict[str, Any]:
         "channel": delivery.channel,
         "reason": delivery.reason,
         "silent": delivery.silent,
+        "by": delivery.by,
         "members": [{"fingerprint": each.fingerprint, "episode_id": each.episode_id} for each in delivery.members],
         "fingerprints": sorted({member.fingerprint for member in delivery.members}),
         "as_of": delivery.as_of,
+        "severity": delivery.severity,
+        "thread": delivery.thread,
+        "details": delivery.details,
         "status": DeliveryStatus.NOT_SENT if delivery.silent else DeliveryStatus.PENDING,
         "next_attempt_at": now,
         "created_at": now,
@@ -240,29 +269,66 @@ def _delivery_row(delivery: Delivery, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def _alert(row: Mapping[str, Any]) -> Alert:
+def _accounted_rows(deliveries: Iterable[Delivery]) -> list[dict[str, Any]]:
+    """Return what was kept back with the key of the first of the deliveries that tells of it."""
+    by: dict[str, str] = {}
+    for delivery in deliveries:
+        for key in delivery.accounts_for:
+            by.setdefault(key, delivery.key)
+    return [{"key": key, "by": teller} for key, teller in by.items()]
+
+
+_MOMENTS = (
+    "state_since",
+    "last_as_of",
+    "last_breach_at",
+    "opened_at",
+    "closed_at",
+    "stale_since",
+    "reopened_at",
+    "flapping_since",
+)
+
+
+def alert_of(row: Mapping[str, Any]) -> Alert:
     """Return a row of `ALERT_COLUMNS` as the core's value."""
-    moments = {
-        column: stored_moment(row[column])
-        for column in ("state_since", "last_as_of", "last_breach_at", "opened_at", "closed_at", "stale_since")
-    }
-    told = {
-        channel: Told(
-            reason=NotifyReason(each["reason"]),
-            at=datetime.fromisoformat(each["at"]),
-            severity=Severity(each["severity"]),
-        )
-        for channel, each in row["told"].items()
-    }
     return Alert(
         **{
             **row,
-            **moments,
+            **{column: stored_moment(row[column]) for column in _MOMENTS},
             "state": AlertState(row["state"]),
             "severity": Severity(row["severity"]),
             "peak_severity": Severity(row["peak_severity"]),
             "close_reason": CloseReason(row["close_reason"]) if row["close_reason"] else None,
             "error_class": ErrorClass(row["error_class"]) if row["error_class"] else None,
-            "told": told,
+            "returns": tuple(datetime.fromisoformat(each) for each in row["returns"]),
+            "told": {channel: _told(each) for channel, each in row["told"].items()},
+            "suppressed": {channel: _suppression(each) for channel, each in row["suppressed"].items()},
+            "acknowledged": _acknowledgement(row["acknowledged"]) if row["acknowledged"] else None,
         }
+    )
+
+
+def _told(stored: Mapping[str, Any]) -> Told:
+    """Return what a channel was told; rows from before there were threads know of none."""
+    return Told(
+        reason=NotifyReason(stored["reason"]),
+        at=datetime.fromisoformat(stored["at"]),
+        severity=Severity(stored["severity"]),
+        thread=stored.get("thread"),
+        shown=stored.get("shown"),
+    )
+
+
+def _suppression(stored: Mapping[str, Any]) -> Suppression:
+    return Suppression(why=SilentReason(stored["why"]), by=stored["by"], since=datetime.fromisoformat(stored["since"]))
+
+
+def _acknowledgement(stored: Mapping[str, Any]) -> Acknowledgement:
+    until = stored["until"]
+    return Acknowledgement(
+        by=stored["by"],
+        at=datetime.fromisoformat(stored["at"]),
+        reason=stored["reason"],
+        until=datetime.fromisoformat(until) if until else None,
     )

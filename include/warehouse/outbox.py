@@ -1,15 +1,21 @@
 """
 The outbox: deliveries that wait, are leased, sent, or given up.
 
-    lease_next ──> send ──> mark_sent | mark_retry | mark_dead         one commit each
+    lease_next ──> send ──> mark_sent | mark_retry | mark_dead | drop         one commit each
+    hand_to_fallback: all that wait, when the channel refuses us
 
 A worker that dies between the lease and the mark leaves exactly that one delivery in doubt: when its lease has run
 out it is handed out again as a possible repeat.
 
 Order: a channel's deliveries are handed out in the order in which they were decided. One that waits for its next
 attempt, or is leased, holds back only later ones of the channel that speak of the same alert (so "closed" never
-overtakes "first"); the others pass, so that one message that the channel refuses does not silence it. The order is that
-of the ids, and those follow the commits because `include.warehouse.alert_store.lock_alerts` serialises who decides.
+overtakes "first") or belong to the same conversation (so that it begins once); the others pass, so that one message that
+the channel refuses does not silence it. An edit (`NotifyReason.UPDATED`) holds back nobody, but while it is leased a later
+edit of the same message. The order is that of the ids, and those follow the commits because
+`include.warehouse.alert_store.lock_alerts` serialises who decides.
+
+Coalescing: a message shows what is true when it goes out. What a channel that was out for hours has heard by that is
+dropped when its turn comes, and recorded as not sent; see `lease_next`.
 
 Every function here ends the transaction that the connection is in, and with it whatever the caller left open there:
 use a session of its own (`include.warehouse.monitoring_session.connect`). ``now`` is aware; leases and attempts are
@@ -18,140 +24,34 @@ compared with it alone, so all workers must take it from clocks that agree to we
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
-from include.sync_health.alerts import Alert, DeliveryStatus, Member, NotifyReason
-from include.warehouse.alert_store import load_named_alerts
-from include.warehouse.monitoring_session import storage_errors
+from include.sync_health.alerts import Alert, DeliveryStatus, SilentReason
+from include.warehouse import outbox_statements as statements
+from include.warehouse.alert_store import lock_alerts
+from include.warehouse.kept_errors import kept_error
+from include.warehouse.leased_deliveries import DroppedDelivery, LeasedDelivery, dropped_of, leased_of, leased_row
+from include.warehouse.own_transaction import own_transaction
 from include.warehouse.stored_values import aware, storable_json, storable_text
 
-ERROR_LIMIT = 500
-"""Characters of an error that are kept; the caller has redacted it."""
-
-# One that may be handed out now: due, or leased by a worker whose time is over; and none before it about its alerts.
-_DUE = """
-    (candidate.status = 'pending' AND candidate.next_attempt_at <= %(now)s
-     OR candidate.status = 'leased' AND candidate.lease_until <= %(now)s)
-    AND NOT EXISTS (
-        SELECT FROM monitoring.delivery AS earlier
-        WHERE earlier.channel = candidate.channel AND earlier.id < candidate.id
-          AND earlier.status IN ('pending', 'leased') AND earlier.fingerprints && candidate.fingerprints
-    )
-"""
-
-# One look per channel that stops at its first find: comparing all that waits with all that waits would be quadratic.
-_DUE_CHANNELS = f"""
-    SELECT unfinished.channel
-    FROM (SELECT DISTINCT channel FROM monitoring.delivery WHERE status IN ('pending', 'leased')) AS unfinished
-    CROSS JOIN LATERAL (
-        SELECT candidate.id FROM monitoring.delivery AS candidate
-        WHERE candidate.channel = unfinished.channel AND {_DUE}
-        ORDER BY candidate.id LIMIT 1
-    ) AS first
-    ORDER BY first.id
-"""  # noqa: S608 -- only constants of this module
-
-_LEASE_NEXT = f"""
-    WITH next AS MATERIALIZED (
-        SELECT candidate.id, candidate.status = 'leased' AS is_in_doubt
-        FROM monitoring.delivery AS candidate
-        WHERE candidate.channel = %(channel)s AND {_DUE}
-        ORDER BY candidate.id LIMIT 1
-        FOR UPDATE SKIP LOCKED
-    )
-    UPDATE monitoring.delivery AS delivery
-    SET status = 'leased', lease_owner = %(owner)s, lease_until = %(until)s, attempts = delivery.attempts + 1,
-        possible_repeat = delivery.possible_repeat OR next.is_in_doubt, updated_at = %(now)s
-    FROM next WHERE delivery.id = next.id
-    RETURNING delivery.id, delivery.key, delivery.channel, delivery.reason, delivery.members, delivery.as_of,
-              delivery.attempts, delivery.possible_repeat, delivery.created_at
-"""  # noqa: S608 -- only constants of this module
-
-_MARK_SENT = """
-    UPDATE monitoring.delivery
-    SET status = 'sent', sent_at = %(now)s, receipt = %(receipt)s, last_error = NULL,
-        lease_owner = NULL, lease_until = NULL, updated_at = %(now)s
-    WHERE id = %(id)s AND status = 'leased' AND lease_owner = %(owner)s
-"""
-
-_MARK_RETRY = """
-    UPDATE monitoring.delivery
-    SET status = 'pending', next_attempt_at = %(next_attempt_at)s, last_error = %(error)s,
-        possible_repeat = possible_repeat OR %(ambiguous)s,
-        lease_owner = NULL, lease_until = NULL, updated_at = %(now)s
-    WHERE id = %(id)s AND status = 'leased' AND lease_owner = %(owner)s
-"""
-
-_MARK_DEAD = """
-    UPDATE monitoring.delivery
-    SET status = 'dead', last_error = %(error)s, lease_owner = NULL, lease_until = NULL, updated_at = %(now)s
-    WHERE id = %(id)s AND status = 'leased' AND lease_owner = %(owner)s
-"""
-
-# What was sent to the channel since the close was decided and already spoke of it; every member must be among them.
-_DROP_IF_TOLD = """
-    WITH late AS MATERIALIZED (
-        SELECT sent.members
-        FROM monitoring.delivery AS closing JOIN monitoring.delivery AS sent USING (channel)
-        WHERE closing.id = %(id)s AND sent.status = 'sent' AND sent.sent_at >= closing.created_at
-          AND sent.receipt @> '{"told_of_close": true}'
-    )
-    UPDATE monitoring.delivery AS closing
-    SET status = 'not_sent', silent = 'already_told', lease_owner = NULL, lease_until = NULL, updated_at = %(now)s
-    WHERE id = %(id)s AND status = 'leased' AND lease_owner = %(owner)s AND reason = 'closed'
-      AND NOT EXISTS (
-          SELECT jsonb_array_elements(closing.members) EXCEPT SELECT jsonb_array_elements(late.members) FROM late
-      )
-"""
-
-
-# Dropped as superseded, unless the channel has heard of one of its episodes: then it is owed the rest.
-_DROP_SUPERSEDED = """
-    UPDATE monitoring.delivery AS over
-    SET status = 'not_sent', silent = 'superseded', lease_owner = NULL, lease_until = NULL, updated_at = %(now)s
-    WHERE id = %(id)s AND status = 'leased' AND lease_owner = %(owner)s
-      AND NOT EXISTS (
-          SELECT FROM monitoring.delivery AS sent
-          WHERE sent.channel = over.channel AND sent.status = 'sent' AND sent.fingerprints && over.fingerprints
-            AND EXISTS (
-                SELECT jsonb_array_elements(over.members) INTERSECT SELECT jsonb_array_elements(sent.members)
-            )
-      )
-"""
-
-_ABANDON = """
-    UPDATE monitoring.delivery SET status = 'dead', last_error = %(error)s, updated_at = %(now)s
-    WHERE key = %(key)s AND status = 'pending'
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeasedDelivery:
-    """
-    One message that this worker alone may send until its lease ends.
-
-    ``alerts`` are the members' alerts as they are NOW, in the members' order: an episode may have closed since, or
-    another one opened (then ``alert.episode_id`` differs from the member's).
-    """
-
-    id: int
-    key: str
-    channel: str
-    reason: NotifyReason
-    members: tuple[Member, ...]
-    as_of: datetime  # of the tick that decided it
-    attempts: int  # this one included
-    possible_repeat: bool  # an earlier attempt may have arrived
-    created_at: datetime
-    alerts: tuple[Alert, ...]
+__all__ = [
+    "DroppedDelivery",
+    "LeasedDelivery",
+    "abandon",
+    "drop",
+    "drop_superseded",
+    "due_channels",
+    "hand_to_fallback",
+    "lease_next",
+    "mark_dead",
+    "mark_retry",
+    "mark_sent",
+    "status_of",
+]
 
 
 def due_channels(conn: psycopg.Connection[Any], *, now: datetime) -> list[str]:
@@ -161,17 +61,29 @@ def due_channels(conn: psycopg.Connection[Any], *, now: datetime) -> list[str]:
     Raises:
         StorageError: the schema is missing or the database unreachable.
     """
-    with _own_transaction(conn):
-        return [row[0] for row in conn.execute(_DUE_CHANNELS, {"now": aware(now)})]
+    with own_transaction(conn):
+        return [row[0] for row in conn.execute(statements.DUE_CHANNELS, {"now": aware(now)})]
 
 
 def lease_next(
-    conn: psycopg.Connection[Any], *, channel: str, owner: str, now: datetime, lease_for: timedelta
+    conn: psycopg.Connection[Any],
+    *,
+    channel: str,
+    owner: str,
+    now: datetime,
+    lease_for: timedelta,
+    on_drop: Callable[[DroppedDelivery], None] | None = None,
 ) -> LeasedDelivery | None:
     """
     Hand out the channel's next delivery to ``owner`` until ``now + lease_for``, or None when nothing is due.
 
-    No delivery is handed out twice while leased, however many workers ask; see the module for the order.
+    No delivery is handed out twice while leased, however many workers ask; see the module for the order. Passed over,
+    and recorded as not sent, is what a message that was rendered after it was decided has said as well:
+
+    - an opening, a repeat or an escalation of which that message showed every episode, and a close where it showed each
+      of them as over (`SilentReason.ALREADY_TOLD`);
+    - an edit, where the thread's first message went out or was edited since and showed its alerts, or where a newer edit
+      of the thread waits (`SilentReason.SUPERSEDED`). An edit tells nobody anything: it is no message for the others.
 
     Args:
         conn: a session of this worker's own; committed.
@@ -179,6 +91,7 @@ def lease_next(
         owner: unique to this worker and try, such as the task instance's id with its try number.
         now: aware.
         lease_for: longer than one send can take; positive.
+        on_drop: called with each delivery that is passed over, once that is committed; for the log.
 
     Raises:
         ValueError: ``now`` is naive, or ``lease_for`` not positive.
@@ -187,40 +100,48 @@ def lease_next(
     if lease_for <= timedelta(0):
         raise ValueError(f"lease_for must be positive, got {lease_for}")
     moment = aware(now)
-    with _own_transaction(conn), conn.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(
-            _LEASE_NEXT,
-            {
-                "channel": storable_text(channel),
-                "owner": storable_text(owner),
-                "now": moment,
-                "until": moment + lease_for,
-            },
-        )
-        row = cursor.fetchone()
-        if row is None:
-            return None
-        members = tuple(
-            Member(fingerprint=each["fingerprint"], episode_id=uuid.UUID(each["episode_id"])) for each in row["members"]
-        )
-        alerts = load_named_alerts(conn, fingerprints=[member.fingerprint for member in members])
-    return LeasedDelivery(
-        **{
-            **row,
-            "reason": NotifyReason(row["reason"]),
-            "members": members,
-            "as_of": aware(row["as_of"]),
-            "created_at": aware(row["created_at"]),
-            "alerts": tuple(alerts),
-        }
-    )
+    values = {
+        "channel": storable_text(channel),
+        "owner": storable_text(owner),
+        "now": moment,
+        "until": moment + lease_for,
+    }
+    dropped: list[DroppedDelivery] = []
+    with own_transaction(conn):
+        while (row := leased_row(conn, values)) is not None:
+            why = conn.execute(
+                statements.COALESCE, {"now": moment, **{name: row[name] for name in ("id", "channel", "created_at")}}
+            ).fetchone()
+            if why is None:
+                break
+            dropped.append(dropped_of(row, why=SilentReason(why[0])))
+        found = None if row is None else leased_of(conn, row)
+    if on_drop is not None:
+        for each in dropped:
+            on_drop(each)
+    return found
 
 
 def mark_sent(
-    conn: psycopg.Connection[Any], delivery_id: int, *, owner: str, now: datetime, receipt: Mapping[str, Any]
+    conn: psycopg.Connection[Any],
+    delivery_id: int,
+    *,
+    owner: str,
+    now: datetime,
+    receipt: Mapping[str, Any],
+    rendered: Iterable[Alert] = (),
 ) -> bool:
     """
-    Record that the channel accepted it, and what it answered (Slack's channel and ts, a mail's Message-ID).
+    Record that the channel accepted it, what it answered (Slack's channel and ts, a mail's Message-ID), and what it showed.
+
+    Args:
+        conn: as in `lease_next`; committed.
+        delivery_id: from the `LeasedDelivery`.
+        owner: as it was leased.
+        now: aware.
+        receipt: JSON values; ``"parent": true`` where the message is now the first one of its thread.
+        rendered: the alerts that the message showed, as it was given them: what it makes `lease_next` pass over. Without
+            any it says nothing of others.
 
     Returns:
         False when ``owner`` no longer holds the lease, and nothing is changed: another worker has been given the
@@ -229,7 +150,19 @@ def mark_sent(
     Raises:
         StorageError: the schema is missing or the database unreachable.
     """
-    return _mark(conn, _MARK_SENT, delivery_id, owner=owner, now=now, receipt=storable_json(receipt))
+    shown = [
+        {"fingerprint": alert.fingerprint, "episode_id": alert.episode_id, "is_over": alert.closed_at is not None}
+        for alert in rendered
+    ]
+    return _mark(
+        conn,
+        statements.MARK_SENT,
+        delivery_id,
+        owner=owner,
+        now=now,
+        receipt=storable_json(receipt),
+        rendered=storable_json(shown),
+    )
 
 
 def mark_retry(
@@ -262,12 +195,12 @@ def mark_retry(
     """
     return _mark(
         conn,
-        _MARK_RETRY,
+        statements.MARK_RETRY,
         delivery_id,
         owner=owner,
         now=now,
         next_attempt_at=aware(next_attempt_at),
-        error=_error(error),
+        error=kept_error(error),
         ambiguous=ambiguous,
     )
 
@@ -281,23 +214,20 @@ def mark_dead(conn: psycopg.Connection[Any], delivery_id: int, *, owner: str, no
     Raises:
         StorageError: the schema is missing or the database unreachable.
     """
-    return _mark(conn, _MARK_DEAD, delivery_id, owner=owner, now=now, error=_error(error))
+    return _mark(conn, statements.MARK_DEAD, delivery_id, owner=owner, now=now, error=kept_error(error))
 
 
-def drop_if_told(conn: psycopg.Connection[Any], delivery_id: int, *, owner: str, now: datetime) -> bool:
+def drop(conn: psycopg.Connection[Any], delivery_id: int, *, owner: str, now: datetime, why: SilentReason) -> bool:
     """
-    Drop a leased close whose opening went out so late that it told of the close as well.
-
-    An opening that waited is rendered with the state that holds when it goes out: "recovered" already. Its receipt
-    then says ``told_of_close``, and the close has nothing to add.
+    Record that a leased delivery is not sent, and why, such as `SilentReason.CANNOT_EDIT`.
 
     Returns:
-        True when the delivery is recorded as not sent (`SilentReason.ALREADY_TOLD`); False when it is still to be sent.
+        False as in `mark_sent`.
 
     Raises:
         StorageError: the schema is missing or the database unreachable.
     """
-    return _mark(conn, _DROP_IF_TOLD, delivery_id, owner=owner, now=now)
+    return _mark(conn, statements.DROP, delivery_id, owner=owner, now=now, why=str(why))
 
 
 def drop_superseded(conn: psycopg.Connection[Any], delivery_id: int, *, owner: str, now: datetime) -> bool:
@@ -312,7 +242,46 @@ def drop_superseded(conn: psycopg.Connection[Any], delivery_id: int, *, owner: s
     Raises:
         StorageError: the schema is missing or the database unreachable.
     """
-    return _mark(conn, _DROP_SUPERSEDED, delivery_id, owner=owner, now=now)
+    return _mark(conn, statements.DROP_SUPERSEDED, delivery_id, owner=owner, now=now)
+
+
+def hand_to_fallback(
+    conn: psycopg.Connection[Any], *, channel: str, fallback: str, now: datetime, error: str, only: int | None = None
+) -> int:
+    """
+    Give up all that waits for a channel that refuses us, and put a copy of each into its fallback's queue, at once.
+
+    A copy keeps reason, members, ``as_of``, severity and details, has the key with ``|fallback`` behind it, belongs to no
+    thread, and is due at ``now``; in the order of the originals. There is none of what the fallback has a delivery of its
+    own for: of the same reason, members and ``as_of``. An edit has none either, and ends as `SilentReason.CANNOT_EDIT`.
+
+    Args:
+        conn: a session of this worker's own; committed.
+        channel: the channel that refuses us. What another worker has leased of it is given up as well.
+        fallback: the channel that takes its place.
+        now: aware.
+        error: what the channel said, short and already redacted; cut to `ERROR_LIMIT`.
+        only: the id of the one delivery that is handed over; None: all that waits.
+
+    Returns:
+        How many copies there are now that were not there before.
+
+    Raises:
+        ValueError: ``now`` is naive, or the fallback is the channel.
+        StorageError: the schema is missing or the database unreachable, or another transaction holds the alerts.
+    """
+    if channel == fallback:
+        raise ValueError(f"the fallback of {channel} is itself")
+    values = {
+        "channel": storable_text(channel),
+        "fallback": storable_text(fallback),
+        "now": aware(now),
+        "error": kept_error(error),
+        "only": only,
+    }
+    with own_transaction(conn):
+        lock_alerts(conn)  # ids follow the commits
+        return conn.execute(statements.HAND_TO_FALLBACK, values).rowcount
 
 
 def abandon(conn: psycopg.Connection[Any], *, key: str, now: datetime, error: str) -> bool:
@@ -322,9 +291,9 @@ def abandon(conn: psycopg.Connection[Any], *, key: str, now: datetime, error: st
     Raises:
         StorageError: the schema is missing or the database unreachable.
     """
-    with _own_transaction(conn):
-        values = {"key": storable_text(key), "now": aware(now), "error": _error(error)}
-        return conn.execute(_ABANDON, values).rowcount == 1
+    with own_transaction(conn):
+        values = {"key": storable_text(key), "now": aware(now), "error": kept_error(error)}
+        return conn.execute(statements.ABANDON, values).rowcount == 1
 
 
 def status_of(conn: psycopg.Connection[Any], *, key: str) -> DeliveryStatus | None:
@@ -334,7 +303,7 @@ def status_of(conn: psycopg.Connection[Any], *, key: str) -> DeliveryStatus | No
     Raises:
         StorageError: the schema is missing or the database unreachable.
     """
-    with _own_transaction(conn):
+    with own_transaction(conn):
         row = conn.execute("SELECT status FROM monitoring.delivery WHERE key = %s", (storable_text(key),)).fetchone()
     return None if row is None else DeliveryStatus(row[0])
 
@@ -342,24 +311,6 @@ def status_of(conn: psycopg.Connection[Any], *, key: str) -> DeliveryStatus | No
 def _mark(
     conn: psycopg.Connection[Any], statement: str, delivery_id: int, *, owner: str, now: datetime, **values: Any
 ) -> bool:
-    with _own_transaction(conn):
+    with own_transaction(conn):
         parameters = {**values, "id": delivery_id, "owner": storable_text(owner), "now": aware(now)}
         return conn.execute(statement, parameters).rowcount == 1
-
-
-def _error(text: str) -> str:
-    clean = storable_text(text)
-    return clean if len(clean) <= ERROR_LIMIT else clean[: ERROR_LIMIT - 1] + "…"
-
-
-@contextmanager
-def _own_transaction(conn: psycopg.Connection[Any]) -> Iterator[None]:
-    """Commit at the end, or roll back and pass the error on."""
-    with storage_errors():
-        try:
-            yield
-            conn.commit()
-        except BaseException:
-            if not conn.closed:
-                conn.rollback()
-            raise

@@ -13,7 +13,10 @@ from typing import Any
 
 import psycopg
 
+from include.sync_health.alerts import HOLDING
+from include.sync_health.muting import LONGEST_SILENCE
 from include.warehouse.monitoring_session import storage_errors
+from include.warehouse.outbox_statements import listed
 from include.warehouse.stored_values import aware
 
 BATCH = 5_000
@@ -42,8 +45,9 @@ _CHECK_RUNS = """
     )
 """
 
-# What was told of an alert that is still followed is where its close is threaded, however long it has been open.
-_DELIVERIES = """
+# What was told of an alert that is still followed is where its close is threaded, however long it has been open. What is kept
+# back is told of once the silence is over, and none lasts longer than `LONGEST_SILENCE`.
+_DELIVERIES = f"""
     DELETE FROM monitoring.delivery
     WHERE id IN (
         SELECT old.id FROM monitoring.delivery AS old
@@ -51,8 +55,17 @@ _DELIVERIES = """
           AND NOT EXISTS (
               SELECT FROM monitoring.alert WHERE alert.is_followed AND alert.fingerprint = ANY (old.fingerprints)
           )
+          AND NOT (
+              old.silent IS NOT NULL AND old.silent IN {listed(HOLDING)} AND old.accounted_by IS NULL
+              AND old.created_at >= %(before)s - interval '{LONGEST_SILENCE.days} days'
+          )
         LIMIT %(batch)s
     )
+"""  # noqa: S608 -- only constants of the code
+
+_SILENCES = """
+    DELETE FROM monitoring.silence
+    WHERE id IN (SELECT id FROM monitoring.silence WHERE ends_at < %(before)s AND starts_at < %(before)s LIMIT %(batch)s)
 """
 
 _ALERT_EVENTS = """
@@ -187,11 +200,12 @@ def delete_check_runs(conn: psycopg.Connection[Any], *, before: datetime) -> int
 @storage_errors()
 def delete_deliveries(conn: psycopg.Connection[Any], *, before: datetime) -> int:
     """
-    Delete finished deliveries (sent, dead, not sent) last touched before an instant; return how many.
+    Delete finished deliveries (sent, dead, not sent) last touched before an instant, and silences over by then; how many.
 
-    Never one of an alert that is still followed. Errors are those of `delete_check_runs`.
+    Never one of an alert that is still followed, nor, for another `LONGEST_SILENCE`, one that is kept back and that no
+    summary has told of. Errors are those of `delete_check_runs`.
     """
-    return _in_batches(conn, _DELIVERIES, before=before)
+    return _in_batches(conn, _DELIVERIES, before=before) + _in_batches(conn, _SILENCES, before=before)
 
 
 @storage_errors()

@@ -24,7 +24,7 @@ from include.simulation.mail_server import MailServer
 from include.simulation.postgres import EmbeddedPostgres
 from include.simulation.slack_server import SlackServer
 from include.warehouse.migration import upgrade
-from tests.orchestration.monitored_world import OVERLAY, connection_of, mail_connection, slack_connection
+from tests.orchestration.monitored_world import NO_CATCH_UP, OVERLAY, connection_of, mail_connection, slack_connection
 
 PROJECT = Path(__file__).parents[2]
 SYNC_FAILURES = "servicetitan_sync_failures"
@@ -226,7 +226,7 @@ def deployed(
     create_source(source_dsn)
     upgrade(monitoring_dsn)
     overlay = home / "monitor.yaml"
-    overlay.write_text(OVERLAY)
+    overlay.write_text(OVERLAY.replace(NO_CATCH_UP, ""))
     shipped = read_airflow_settings(PROJECT / "airflow_settings.yaml")
     with SlackServer() as slack, MailServer() as mail, HubPlus(source_dsn) as hub:
         airflow = LocalAirflow(

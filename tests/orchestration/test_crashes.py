@@ -35,15 +35,16 @@ STEPS = [
     "include.warehouse.check_runs.last_seen_run",
     "include.warehouse.check_runs.newest_start_seen",
     "include.warehouse.snapshots.credential_memory",
-    "include.orchestration.evaluation.recall",
+    "include.orchestration.sights.recall",
     "include.warehouse.source_reader.SourceReader.read_credentials",
     "include.warehouse.source_reader.SourceReader.read_runs",
     "include.warehouse.source_reader.SourceReader.read_older_successes",
     "include.sync_health.credential_facts.credential_facts",
-    "include.orchestration.evaluation.read_for",
+    "include.orchestration.sights.read_for",
     "include.warehouse.alert_store.lock_alerts",
     "include.orchestration.evaluation.judge_tick",
     "include.orchestration.evaluation.step",
+    "include.orchestration.evaluation.kept_back",
     "include.orchestration.evaluation.decide",
     "include.warehouse.snapshots.record_credential_changes",
     "include.warehouse.alert_store.save_step",
@@ -87,8 +88,8 @@ def test_a_crash_at_any_step_and_a_retry_lose_and_double_nothing(world: Monitore
     """The task dies just before or just after the step, and Airflow runs it again."""
     old = int(world.hub.add_credential(world.hub.add_company("Best Plumbing")))
     world.succeed(old, at=NOON - timedelta(days=9))  # what it last completed is sought by itself
-    for credential in (world.credential, old):
-        world.fail_three_times(credential, before=NOON)
+    world.fail_three_times(world.credential, before=NOON)
+    world.fail_three_times(old, before=NOON, error="HTTP 500 Internal Server Error")  # a message of its own
     with dying_at(place, when=when):
         world.tick(NOON)
     world.tick_and_drain(NOON)

@@ -78,7 +78,7 @@ def test_the_life_of_an_alert_is_a_line_at_each_step(world: MonitoredWorld, line
     }
     sent = [line for line in [*opening, *closing] if line["decision"] == "delivery_sent"]
     assert {line["delivery_id"]: line["channel"] for line in sent} == deliveries
-    assert {line["notify_reason"] for line in sent} == {"first", "closed"}
+    assert {line["notify_reason"] for line in sent} == {"first", "closed", "updated"}
     assert all(line["alerts"] == 1 and line["fingerprint"] == alert["fingerprint"] for line in sent)
 
     inhibited = [line for line in opening if line["decision"] == "delivery_not_sent"]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from pytest_httpserver import HTTPServer
 
-from include.orchestration.delivery import FIRST_BACKOFF, LEASE, LONGEST_BACKOFF, retry_pause
+from include.orchestration.delivery import LEASE
+from include.orchestration.retry_pauses import FIRST_BACKOFF, LONGEST_BACKOFF, retry_pause
 from include.warehouse import outbox
 from tests.orchestration.monitored_world import (
     NOON,
@@ -173,6 +174,7 @@ def test_what_recovered_before_it_could_be_told_is_one_message(world: MonitoredW
     assert [(row["reason"], row["status"], row["silent"]) for row in slack] == [
         ("first", "sent", None),
         ("closed", "not_sent", "already_told"),
+        ("updated", "not_sent", "superseded"),
     ]
 
 
@@ -241,7 +243,9 @@ def test_an_episode_that_was_never_told_and_is_followed_by_another_is_left_out(w
     told = [text for text in world.slack_texts() if "times in" in text]
     assert len(told) == 2  # one per rule, both of the second episode
     silent = world.rows(
-        "SELECT DISTINCT silent FROM monitoring.delivery WHERE channel = %s AND silent IS NOT NULL", SLACK
+        "SELECT DISTINCT silent FROM monitoring.delivery WHERE channel = %s AND silent IS NOT NULL"
+        " AND reason IN ('first', 'closed')",
+        SLACK,
     )
     assert [row["silent"] for row in silent] == ["superseded"]
 
@@ -283,7 +287,9 @@ def test_old_news_that_is_over_is_not_sent(world: MonitoredWorld) -> None:
     world.drain(NOON + timedelta(days=2))
 
     assert world.slack_texts() == []
-    assert {row["status"] for row in world.rows("SELECT status FROM monitoring.delivery")} == {"dead"}
+    statuses = world.rows("SELECT reason, status, silent FROM monitoring.delivery")
+    assert {row["status"] for row in statuses if row["reason"] != "updated"} == {"dead"}
+    assert {row["silent"] for row in statuses if row["reason"] == "updated"} == {"cannot_edit"}
 
 
 def test_a_message_that_could_not_be_delivered_for_a_day_is_dead(world: MonitoredWorld) -> None:

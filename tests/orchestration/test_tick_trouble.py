@@ -121,7 +121,7 @@ def test_one_odd_row_silences_nothing(world: MonitoredWorld, change: str) -> Non
     """The other failures are told as ever."""
     other = int(world.hub.add_credential(world.hub.add_company("Best Plumbing")))
     world.fail_three_times(world.credential, before=NOON)
-    world.fail_three_times(other, before=NOON)
+    world.fail_three_times(other, before=NOON, error="HTTP 500 Internal Server Error")
     with psycopg.connect(world.source_dsn, autocommit=True) as conn:
         conn.execute(
             f"UPDATE servicetitan_sync_logs SET {change} WHERE id = (SELECT max(id) FROM servicetitan_sync_logs)"
@@ -141,7 +141,7 @@ def test_what_the_reader_cannot_digest_is_an_alert(world: MonitoredWorld, monkey
     def surprise(*_: object, **__: object) -> None:
         raise ValueError("an array that nobody expected")
 
-    monkeypatch.setattr("include.orchestration.evaluation.read_for", surprise)
+    monkeypatch.setattr("include.orchestration.sights.read_for", surprise)
     outcome = world.tick_and_drain(NOON + TICK)
     assert (outcome["blind"], outcome["closed"]) == ("invalid", 0)
     assert "Monitor Cannot See" in world.slack_texts()[-1]
@@ -158,7 +158,7 @@ def test_a_filtered_run_that_is_blind_moves_only_what_it_would_have_judged(world
     outcome = world.tick_and_drain(NOON + TICK, credential=str(world.credential))
 
     assert outcome["blind"] == "missing_table"
-    assert len(world.slack_texts()) == 2
+    assert len(world.slack_texts()) == 1  # one cause, two credentials
     stale = world.rows("SELECT credential_id FROM monitoring.alert WHERE stale_since IS NOT NULL")
     assert {row["credential_id"] for row in stale} == {str(world.credential)}
 

@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
+from include.sync_health import alerting_policies as alerting
 from include.sync_health import policy as core
 from include.sync_health import rule_policies
+from include.sync_health.matchers import Matcher, Tagged
 from include.sync_health.measuring_policies import (
     ApiCallsPolicy,
     HealthPolicy,
@@ -25,6 +27,8 @@ ADDRESSES = st.from_regex(r"[a-z]{1,8}@[a-z]{1,8}\.example", fullmatch=True)
 CHANNELS = st.from_regex(r"#[a-z0-9_-]{1,20}", fullmatch=True) | st.from_regex(r"[CG][A-Z0-9]{8}", fullmatch=True)
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,8}", fullmatch=True)
 LOG_FILES = st.sampled_from(["/var/log/hub-plus/servicetitan*.log", "s3://bucket/logs/*.gz", "/var/log/it's a log.log"])
+IDS = st.integers(1, 99_999).map(str) | st.uuids().map(str)
+TAGGED = st.builds(Tagged, companies=st.frozensets(IDS, max_size=3), credentials=st.frozensets(IDS, max_size=3))
 RULES = tuple(rule_policies.RulePolicies.__slots__)
 
 
@@ -62,7 +66,7 @@ def policies(draw: st.DrawFn) -> core.Policy:
         st.dictionaries(
             NAMES,
             st.builds(
-                core.Receiver,
+                alerting.Receiver,
                 slack=st.lists(CHANNELS, unique=True, min_size=1, max_size=3).map(tuple),
                 email=st.lists(ADDRESSES, unique=True, max_size=3).map(tuple),
             ),
@@ -71,14 +75,17 @@ def policies(draw: st.DrawFn) -> core.Policy:
         )
     )
     match = st.builds(
-        core.RouteMatch,
+        Matcher,
         severity=st.frozensets(st.sampled_from(Severity)),
         rule=st.frozensets(st.sampled_from(RULES)),
         environment=st.frozensets(st.sampled_from(["production", "integration"])),
+        company=st.frozensets(IDS, max_size=2),
+        credential=st.frozensets(IDS, max_size=2),
+        data_type=st.frozensets(st.sampled_from(["customers", "invoices"])),
     )
     routes = draw(
         st.lists(
-            st.builds(core.Route, match=match, to=st.sampled_from(sorted(receivers)), continue_=st.just(True)),
+            st.builds(alerting.Route, match=match, to=st.sampled_from(sorted(receivers)), continue_=st.just(True)),
             max_size=4,
         )
     )
@@ -220,8 +227,51 @@ def policies(draw: st.DrawFn) -> core.Policy:
             rows_per_read=draw(st.integers(1_000, 2_000_000)),
         ),
         summary_above=draw(st.integers(1, 10_000)),
+        tags=draw(st.dictionaries(NAMES, TAGGED, max_size=3)),
+        alerting=alerting_of(draw, receivers=sorted(receivers)),
         monitoring_level=draw(st.sampled_from(core.MonitoringLevel)),
         **measuring(draw),
+    )
+
+
+def alerting_of(draw: st.DrawFn, *, receivers: list[str]) -> alerting.AlertingPolicy:
+    """Return what is so of every alert."""
+
+    def span(low: int = 0, high: int = 604_800) -> timedelta:
+        return timedelta(seconds=draw(st.integers(low, high)))
+
+    flap_window, every = span(1), draw(st.sampled_from([None, timedelta(hours=24)]))
+    minutes = st.times().map(lambda each: each.replace(second=0, microsecond=0))
+    mute = st.builds(
+        alerting.Mute,
+        name=NAMES,
+        match=st.builds(Matcher, severity=st.frozensets(st.sampled_from(Severity), min_size=1)),
+        days=st.frozensets(st.integers(0, 6), min_size=1),
+        start=minutes,
+        end=minutes,
+        timezone=st.sampled_from(["UTC", "America/Chicago"]),
+        reason=st.sampled_from(["nobody reads it", "maintenance; see the wiki"]),
+    )
+    return alerting.AlertingPolicy(
+        lifecycle=alerting.LifecyclePolicy(
+            nodata_grace=span(),
+            max_stale=span(3_600, 7_776_000),
+            reopen_within=span(),
+            flap_returns=draw(st.none() | st.integers(1, 1_000)),
+            flap_window=flap_window,
+            settle_after=draw(st.sampled_from([timedelta(0), flap_window])),
+        ),
+        grouping=alerting.GroupingPolicy(by=draw(st.sampled_from([(), ("rule",), ("rule", "environment", "cause")]))),
+        mutes=tuple(draw(st.lists(mute, max_size=2, unique_by=lambda each: each.name))),
+        inhibits_for=span(),
+        budget=draw(st.none() | st.integers(1, 10_000)),
+        fallback=draw(st.sampled_from([{}, {"slack:#ops": "email:ops@hub.example"}])),
+        links=draw(
+            st.sampled_from([alerting.LinksPolicy(), alerting.LinksPolicy(dashboard="https://airflow.example/monitor")])
+        ),
+        heartbeat=alerting.HeartbeatPolicy(every=every, to=draw(st.sampled_from(receivers)) if every else None),
+        catch_up=span(0, 86_400),
+        ping_connection=draw(st.sampled_from([None, "dead_man"])),
     )
 
 

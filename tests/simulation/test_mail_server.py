@@ -104,7 +104,7 @@ def test_the_next_recipient_is_greylisted_when_told(mail: MailServer) -> None:
             send(mail)
         codes.append(caught.value.recipients["ops@example.com"][0])
 
-    assert codes == [451, 451]
+    assert codes == [450, 450]
     assert send(mail) == {}
 
 
@@ -113,7 +113,7 @@ def test_a_greylisting_server_refuses_each_recipient_once() -> None:
         for recipient in ("one@example.com", "two@example.com"):
             with pytest.raises(smtplib.SMTPRecipientsRefused) as caught:
                 send(mail, letter(to=recipient))
-            assert caught.value.recipients[recipient][0] == 451
+            assert caught.value.recipients[recipient][0] == 450
             assert send(mail, letter(to=recipient)) == {}
 
         assert [kept.recipients for kept in mail.mails] == [("one@example.com",), ("two@example.com",)]

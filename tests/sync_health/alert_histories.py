@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -9,12 +10,16 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from include.sync_health.alerts import Alert, AlertEvent, Delivery
+from include.sync_health.alerting_policies import LifecyclePolicy, Receiver, Route
+from include.sync_health.alerts import HOLDING, Alert, AlertEvent, Delivery, Held, NotifyReason
 from include.sync_health.lifecycle import step
+from include.sync_health.matchers import Matcher
+from include.sync_health.muting import Silence, Suppressors
 from include.sync_health.notifications import decide, owes_a_close
 from include.sync_health.observations import Observation
-from include.sync_health.policy import Policy, Receiver, Route, RouteMatch
+from include.sync_health.policy import Policy
 from include.sync_health.rule_policies import RulePolicies, SyncFailuresPolicy
+from include.sync_health.speeches import BUDGETED
 from include.sync_health.verdicts import ErrorClass, Severity, Verdict
 
 T0 = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -23,16 +28,24 @@ SLACK, MAIL = "slack:#ops", "email:ops@example.com"
 
 POLICY = Policy(
     receivers={"ops": Receiver(slack=("#ops",), email=("ops@example.com",))},
-    routes=(
-        Route(match=RouteMatch(severity=frozenset({Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM})), to="ops"),
-    ),
+    routes=(Route(match=Matcher(severity=frozenset({Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM})), to="ops"),),
 )
 
 
-def with_timers(*, for_: timedelta = timedelta(0), keep_firing_for: timedelta = timedelta(0)) -> Policy:
-    """The test policy with other timers for sync failures."""
+BELIEVING = LifecyclePolicy(settle_after=timedelta(0))
+"""Every recovery is believed at once."""
+
+
+def with_timers(
+    *,
+    for_: timedelta = timedelta(0),
+    keep_firing_for: timedelta = timedelta(0),
+    lifecycle: LifecyclePolicy = BELIEVING,
+) -> Policy:
+    """The test policy with other timers."""
     rule = SyncFailuresPolicy(for_=for_, keep_firing_for=keep_firing_for)
-    return replace(POLICY, rules=RulePolicies(sync_failures=rule))
+    alerting = replace(POLICY.alerting, lifecycle=lifecycle)
+    return replace(POLICY, rules=RulePolicies(sync_failures=rule), alerting=alerting)
 
 
 def saw(verdict: Verdict, *, credential: str = "1", severity: Severity = Severity.HIGH) -> Observation:
@@ -102,23 +115,68 @@ class World:
     alerts: dict[str, Alert] = field(default_factory=dict)
     events: list[AlertEvent] = field(default_factory=list)
     outbox: dict[str, Delivery] = field(default_factory=dict)
+    edits: list[Delivery] = field(default_factory=list)
+    silences: list[Silence] = field(default_factory=list)
 
     def tick(self, as_of: datetime, *observations: Observation, **options: Any) -> list[Delivery]:
-        """One evaluation, with options for `decide`; returns the deliveries that are new in the outbox."""
+        """
+        One evaluation, with options for `decide`; returns the deliveries that are new in the outbox.
+
+        Edits of a thread's first message are no messages: they go to ``edits``.
+        """
         result = step(self.alerts, observations, policy=self.policy, as_of=as_of)
         owed = {key: alert for key, alert in self.alerts.items() if owes_a_close(alert) and key not in result.alerts}
+        around = {
+            "configured": {"slack", "email"},
+            "suppressors": Suppressors(at=as_of, silences=self.silences, mutes=self.policy.alerting.mutes),
+            "spent": self.spent_on(as_of),
+            "held": self.held(),
+        }
         decision = decide(
             {**result.alerts, **owed},
             policy=self.policy,
             as_of=as_of,
             open_alerts={key: alert for key, alert in self.alerts.items() if alert.state.is_open},
-            **{"configured": {"slack", "email"}, **options},
+            **{**around, **options},
         )
         self.alerts |= decision.alerts
         self.events += result.events
-        new = [delivery for delivery in decision.deliveries if delivery.key not in self.outbox]
+        self.edits += [each for each in decision.deliveries if each.reason is NotifyReason.UPDATED]
+        new = [
+            delivery
+            for delivery in decision.deliveries
+            if delivery.key not in self.outbox and delivery.reason is not NotifyReason.UPDATED
+        ]
         self.outbox |= {delivery.key: delivery for delivery in new}
         return new
+
+    def spent_on(self, as_of: datetime) -> dict[str, int]:
+        """Messages to each channel that cost budget, on the day of an instant."""
+        return Counter(
+            each.channel
+            for each in self.outbox.values()
+            if each.reason in BUDGETED
+            and each.severity is not None
+            and each.severity.rank < Severity.HIGH.rank
+            and each.as_of.date() == as_of.date()
+        )
+
+    def held(self) -> list[Held]:
+        """What was kept back, and no summary has told of."""
+        told = {key for each in self.outbox.values() for key in each.accounts_for}
+        return [
+            Held(
+                key=each.key,
+                channel=each.channel,
+                why=each.silent,
+                by=each.by,
+                member=each.members[0],
+                as_of=each.as_of,
+                rule=self.rule_of(each),
+            )
+            for each in self.outbox.values()
+            if each.silent in HOLDING and each.key not in told
+        ]
 
     def sent(self, deliveries: list[Delivery], *, channel: str = SLACK) -> list[str]:
         """The reasons of those that are messages to one channel."""

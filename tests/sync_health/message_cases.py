@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
-from include.sync_health.alerts import Alert, AlertState, CloseReason, NotifyReason
-from include.sync_health.messages import Links, Message, message_for
+from include.sync_health.alerts import AlertState, CloseReason, NotifyReason
 from include.sync_health.quality import SYNC_LEFT
 from include.sync_health.verdicts import ErrorClass, Severity
+from tests.sync_health.conversation_cases import LINKS, NOW, Case, conversation_cases
 from tests.sync_health.message_alerts import (
     AS_OF,
     EVIDENCE_OF_RECOVERY,
@@ -21,40 +21,12 @@ from tests.sync_health.message_alerts import (
     storm,
 )
 
-NOW = AS_OF + timedelta(minutes=2)
-LINKS = Links(
-    dashboard="https://airflow.example.com/servicetitan-monitor/alerts?open=1&sort=since",
-    runbook="https://wiki.example.com/servicetitan",
-    run="https://airflow.example.com/dags/servicetitan_sync_failures",
-)
-
+__all__ = ["CASES", "LINKS", "NOW", "Case"]
 
 OTHER_EVIDENCE = {
     "stuck_sync": "the run ended as completed at 2026-11-24 11:50 UTC",
     "monitor_health": "the check was made again",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A message with the name of its golden file."""
-
-    name: str
-    alerts: tuple[Alert, ...]
-    reason: NotifyReason
-    as_of: datetime = AS_OF
-    possible_repeat: bool = False
-
-    def message(self) -> Message:
-        """Return the message as it is sent at `NOW`."""
-        return message_for(
-            self.alerts,
-            reason=self.reason,
-            as_of=self.as_of,
-            now=NOW,
-            links=LINKS,
-            possible_repeat=self.possible_repeat,
-        )
 
 
 def _cases() -> list[Case]:
@@ -103,6 +75,7 @@ def _cases() -> list[Case]:
         *_special_cases(),
         Case(name="summary-recovered", alerts=tuple(ended), reason=NotifyReason.CLOSED),
         Case(name="summary-closed_mixed", alerts=tuple(mixed), reason=NotifyReason.CLOSED),
+        *conversation_cases(),
         Case(name="test-bare", alerts=(), reason=NotifyReason.TEST),
     ]
 

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.sync_health.alerts import AlertState, SilentReason
-from include.sync_health.inhibition import DECIDED_IN_ORDER, HIDES_FOR, SHARED, SYMPTOMS
+from include.sync_health.alerting_policies import Receiver, Route
+from include.sync_health.alerts import OPENINGS, AlertState, SilentReason
+from include.sync_health.inhibition import DECIDED_IN_ORDER, SHARED, SYMPTOMS
 from include.sync_health.lifecycle import step
+from include.sync_health.matchers import Matcher
 from include.sync_health.notifications import decide
 from include.sync_health.observations import Observation
-from include.sync_health.policy import Policy, Receiver, Route, RouteMatch
+from include.sync_health.policy import Policy
 from include.sync_health.rule_policies import RuleMode, RulePolicies, RulePolicy
 from include.sync_health.verdicts import ErrorClass, Severity, Verdict
 from tests.sync_health.alert_histories import IDENTITIES, MAIL, POLICY, SLACK, T0, TICK, World
@@ -25,6 +27,7 @@ B, C, NONE = Verdict.BREACH, Verdict.CLEAR, Verdict.NO_DATA
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BOTH = {"slack", "email"}
 
+HIDES_FOR = POLICY.alerting.inhibits_for
 PAIRS = [(cause, symptom) for symptom, causes in SYMPTOMS.items() for cause in causes]
 
 
@@ -40,7 +43,9 @@ def at_once(policy: Policy = POLICY) -> Policy:
         name: replace(policy.rules.named(name), keep_firing_for=timedelta(0))
         for name in ("sync_failures", "platform_outage")
     }
-    return replace(policy, rules=replace(policy.rules, **rules))
+    calm = replace(policy.alerting.lifecycle, settle_after=timedelta(0))
+    alerting = replace(policy.alerting, lifecycle=calm)
+    return replace(policy, rules=replace(policy.rules, **rules), alerting=alerting)
 
 
 def test_every_rule_has_its_place_and_every_cause_comes_before_its_symptoms() -> None:
@@ -89,7 +94,7 @@ def test_a_symptom_that_outlives_its_cause_is_told(cause: str, symptom: str) -> 
     world.tick(T0, saw(cause), saw(symptom))
 
     said = world.said(world.tick(T0 + TICK, saw(cause, C), saw(symptom)))
-    assert sorted(said) == sorted([f"{cause} closed", f"{symptom} first"])
+    assert sorted(said) == sorted([f"{cause} closed", f"{symptom} unsuppressed"])
     assert world.said(world.tick(T0 + 2 * TICK, saw(symptom, C))) == [f"{symptom} closed"]
 
 
@@ -231,7 +236,7 @@ def test_a_cause_hides_only_where_it_was_told() -> None:
         POLICY,
         receivers={"chat": Receiver(slack=("#ops",)), "all": POLICY.receivers["ops"]},
         routes=(
-            Route(match=RouteMatch(rule=frozenset({"platform_outage"})), to="chat"),
+            Route(match=Matcher(rule=frozenset({"platform_outage"})), to="chat"),
             Route(to="all"),
         ),
     )
@@ -249,7 +254,7 @@ def test_a_cause_hides_only_where_it_was_told() -> None:
         pytest.param(
             replace(
                 POLICY,
-                routes=(Route(match=RouteMatch(rule=frozenset({"sync_failures"})), to="ops"),),
+                routes=(Route(match=Matcher(rule=frozenset({"sync_failures"})), to="ops"),),
             ),
             id="a cause without a route",
         ),
@@ -269,7 +274,7 @@ def test_what_nobody_was_told_hides_nothing(policy: Policy) -> None:
         pytest.param(with_mode("token_expiry", RuleMode.SHADOW), id="put in shadow after it was told"),
         pytest.param(with_mode("token_expiry", RuleMode.OFF), id="switched off after it was told"),
         pytest.param(
-            replace(POLICY, routes=(Route(match=RouteMatch(rule=frozenset({"sync_failures"})), to="ops"),)),
+            replace(POLICY, routes=(Route(match=Matcher(rule=frozenset({"sync_failures"})), to="ops"),)),
             id="routed elsewhere after it was told",
         ),
     ],
@@ -280,7 +285,7 @@ def test_a_cause_that_is_no_longer_told_hides_no_longer(change: Policy) -> None:
     world.tick(T0, saw("token_expiry"), saw("sync_failures"))
     world.policy = change
 
-    assert "sync_failures first" in world.said(world.tick(T0 + TICK, saw("sync_failures")))
+    assert "sync_failures unsuppressed" in world.said(world.tick(T0 + TICK, saw("sync_failures")))
 
 
 def test_a_run_that_may_not_speak_hides_nothing_for_later() -> None:
@@ -326,7 +331,8 @@ def test_inhibition_never_loses_a_firing(history: list[Mapping[str, Verdict]], g
         as_of = T0 + number * gap
         for delivery in world.tick(as_of, *(saw(rule, verdict) for rule, verdict in verdicts.items())):
             if delivery.reason is not None and delivery.reason != "repeat":
-                said.setdefault((delivery.channel, world.rule_of(delivery)), []).append(str(delivery.reason))
+                reason = "first" if delivery.reason in OPENINGS else str(delivery.reason)
+                said.setdefault((delivery.channel, world.rule_of(delivery)), []).append(reason)
         by_rule = {alert.rule: alert for alert in world.alerts.values()}
         for rule, verdict in verdicts.items():
             alert = by_rule.get(rule)

@@ -142,6 +142,13 @@ def test_a_late_message_says_so(lag: timedelta, is_late: bool) -> None:
     assert ("Told late" in notes_of(message)) is is_late
 
 
+def test_an_edit_is_never_late() -> None:
+    """It shows what is now, and tells nobody."""
+    message = message_for([alert("sync_failures")], reason=NotifyReason.UPDATED, as_of=AS_OF - LATE_AFTER, now=NOW)
+
+    assert "Told late" not in notes_of(message)
+
+
 def test_notes_tell_of_repeats_stale_data_and_flapping() -> None:
     """What a reader must know to trust the rest."""
     shaky = replace(alert("sync_failures"), stale_since=AS_OF - timedelta(hours=1), flaps=1)
@@ -176,7 +183,7 @@ def test_an_outage_weighs_as_much_as_the_credentials_it_counts() -> None:
 
 def test_a_summary_lists_what_needs_attention_first() -> None:
     """Open before closed without a recovery, and recovered last."""
-    still_open, gone, well = storm(3)
+    still_open, gone, well = alert("sync_failures"), alert("stuck_sync"), alert("stale_sync")
     gone = closed(gone, why=CloseReason.TARGET_REMOVED, reason="the credential was deleted upstream")
     well = closed(well, why=CloseReason.RECOVERED, reason="the latest run completed")
     message = message_for([well, gone, still_open], reason=NotifyReason.CLOSED, as_of=AS_OF, now=NOW)
@@ -352,7 +359,7 @@ def test_only_configured_links_are_there() -> None:
         links=Links(runbook="https://wiki.example.com/r"),
     )
 
-    assert message.links == (("Runbook", "https://wiki.example.com/r"),)
+    assert message.links == (("Runbook", "https://wiki.example.com/r#sync-failures"),)
 
 
 def test_nothing_to_speak_of_and_naive_instants_are_refused() -> None:

@@ -102,7 +102,9 @@ def test_two_causes_are_two_alerts() -> None:
 def test_a_wrong_policy_file_is_not_confused_with_an_unreadable_source() -> None:
     """Both have a cause named ``invalid``."""
     health = Health()
-    told = judge_surroundings(policy_error="rulez: no", alerts={}, policy=health.policy, as_of=NOON, now=NOON)
+    told = judge_surroundings(
+        policy_error="rulez: no", alerts={}, policy=health.policy, as_of=NOON, now=NOON, check="sync_failures"
+    )
     health.alerts |= step({}, told, policy=Policy(), as_of=NOON).alerts
 
     assert health.tick(SYNC_FAILURES, "invalid", at=1) == {("policy", "invalid"), ("sync_failures", "invalid")}

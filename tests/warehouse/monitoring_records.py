@@ -7,13 +7,28 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from include.sync_health.alerts import Alert, AlertEvent, AlertState, Delivery, EventKind, Member, NotifyReason
+from include.sync_health.alerts import (
+    Alert,
+    AlertEvent,
+    AlertState,
+    Delivery,
+    EventKind,
+    Member,
+    NotifyReason,
+    SilentReason,
+)
+from include.sync_health.matchers import Matcher
+from include.sync_health.muting import Silence
 from include.sync_health.observations import episode_of, fingerprint_of
 from include.sync_health.verdicts import Severity
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OPS = "slack:#ops"
+HOSTILE = "a\x00b \ud83d <!channel>'; DROP TABLE monitoring.alert; --"
+"""What PostgreSQL cannot hold, and what must stay text."""
+
+STORED_HOSTILE = "a\ufffdb \ufffd <!channel>'; DROP TABLE monitoring.alert; --"
 
 
 def alert(credential: str = "7", **changes: Any) -> Alert:
@@ -57,4 +72,23 @@ def delivery(key: str, *of: Alert, **changes: Any) -> Delivery:
     """Return a first message about these alerts to `OPS`."""
     members = tuple(Member(fingerprint=each.fingerprint, episode_id=each.episode_id or uuid.UUID(int=0)) for each in of)
     made = Delivery(key=key, channel=OPS, reason=NotifyReason.FIRST, members=members, as_of=NOW)
+    return replace(made, **changes)
+
+
+def kept_back(key: str, of: Alert, why: SilentReason = SilentReason.SILENCED, **changes: Any) -> Delivery:
+    """Return the decision to keep a message about an alert back."""
+    return delivery(key, of, **{"reason": None, "silent": why, "by": "a-silence", "severity": of.severity, **changes})
+
+
+def silence(number: int = 1, **changes: Any) -> Silence:
+    """Return a silence of the next hour about credential 7."""
+    made = Silence(
+        id=uuid.UUID(int=number),
+        match=Matcher(credential=frozenset({"7"})),
+        starts_at=NOW,
+        ends_at=NOW + HOUR,
+        author="ada@example.com",
+        reason="ServiceTitan maintenance",
+        created_at=NOW,
+    )
     return replace(made, **changes)

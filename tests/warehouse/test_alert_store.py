@@ -16,12 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from include.sync_health.alerts import (
+    Acknowledgement,
     Alert,
     AlertState,
     CloseReason,
     EventKind,
     NotifyReason,
     SilentReason,
+    Suppression,
     Told,
 )
 from include.sync_health.errors import StorageError
@@ -29,7 +31,17 @@ from include.sync_health.verdicts import ErrorClass, Severity
 from include.warehouse.alert_store import load_alerts, load_named_alerts, lock_alerts, save_step
 from include.warehouse.monitoring_session import connect
 from include.warehouse.stored_values import REPLACEMENT
-from tests.warehouse.monitoring_records import MINUTE, NOW, OPS, alert, delivery, event
+from tests.warehouse.monitoring_records import (
+    HOSTILE,
+    MINUTE,
+    NOW,
+    OPS,
+    STORED_HOSTILE,
+    alert,
+    delivery,
+    event,
+    kept_back,
+)
 
 
 def count(conn: psycopg.Connection[Any], table: str) -> int:
@@ -54,7 +66,16 @@ JSON_VALUES = st.recursive(
     max_leaves=8,
 )
 DOCUMENTS = st.dictionaries(STORABLE, JSON_VALUES, max_size=4)
-TOLD = st.builds(Told, reason=st.sampled_from(NotifyReason), at=MOMENTS, severity=st.sampled_from(Severity))
+TOLD = st.builds(
+    Told,
+    reason=st.sampled_from(NotifyReason),
+    at=MOMENTS,
+    severity=st.sampled_from(Severity),
+    thread=st.none() | STORABLE,
+    shown=st.none() | STORABLE,
+)
+SUPPRESSIONS = st.builds(Suppression, why=st.sampled_from(SilentReason), by=st.none() | STORABLE, since=MOMENTS)
+ACKNOWLEDGEMENTS = st.builds(Acknowledgement, by=STORABLE, at=MOMENTS, reason=STORABLE, until=st.none() | MOMENTS)
 ALERTS = st.builds(
     Alert,
     fingerprint=st.text("0123456789abcdef", min_size=64, max_size=64),
@@ -72,6 +93,9 @@ ALERTS = st.builds(
     close_reason=st.none() | st.sampled_from(CloseReason),
     stale_since=st.none() | MOMENTS,
     flaps=st.integers(0, 10_000),
+    returns=st.lists(MOMENTS, max_size=3).map(tuple),
+    reopened_at=st.none() | MOMENTS,
+    flapping_since=st.none() | MOMENTS,
     title=STORABLE,
     message=STORABLE,
     reason=STORABLE,
@@ -85,6 +109,9 @@ ALERTS = st.builds(
     cause=st.none() | STORABLE,
     evidence=DOCUMENTS,
     told=st.dictionaries(STORABLE, TOLD, max_size=3),
+    threads=st.dictionaries(STORABLE, STORABLE, max_size=3),
+    suppressed=st.dictionaries(STORABLE, SUPPRESSIONS, max_size=3),
+    acknowledged=st.none() | ACKNOWLEDGEMENTS,
 )
 
 
@@ -123,6 +150,33 @@ def test_text_that_cannot_be_stored_is_replaced_wherever_it_stands(
     assert loaded.metadata == {stored: [stored]}
     assert loaded.evidence == {"in": {stored: stored}}
     assert conn.execute("SELECT reason FROM monitoring.alert_event").fetchone() == (stored,)
+
+
+def test_texts_of_people_and_channels_are_replaced_too(conn: psycopg.Connection[Any]) -> None:
+    """Who acknowledged it, what a policy calls its mutes: none of it can stop a tick from being stored."""
+    made = alert(
+        told={HOSTILE: Told(reason=NotifyReason.FIRST, at=NOW, severity=Severity.HIGH, thread=HOSTILE, shown=HOSTILE)},
+        threads={HOSTILE: HOSTILE},
+        suppressed={HOSTILE: Suppression(why=SilentReason.MUTED, by=HOSTILE, since=NOW)},
+        acknowledged=Acknowledgement(by=HOSTILE, at=NOW, reason=HOSTILE),
+    )
+    spoken = delivery(HOSTILE, made, channel=HOSTILE, thread=HOSTILE, details={HOSTILE: [HOSTILE]})
+    held = kept_back(HOSTILE + "1", made, by=HOSTILE)
+    save_step(conn, alerts=[made], events=[], deliveries=[spoken, held], now=NOW)
+    telling = delivery("summary", made, accounts_for=(held.key,))
+    assert save_step(conn, alerts=[], events=[], deliveries=[telling], now=NOW).accounted == 1
+
+    loaded = load_alerts(conn)[made.fingerprint]
+    assert (loaded.told[STORED_HOSTILE].thread, loaded.told[STORED_HOSTILE].shown) == (STORED_HOSTILE,) * 2
+    assert loaded.threads == {STORED_HOSTILE: STORED_HOSTILE}
+    assert loaded.suppressed[STORED_HOSTILE].by == STORED_HOSTILE
+    assert loaded.acknowledged is not None
+    assert (loaded.acknowledged.by, loaded.acknowledged.reason) == (STORED_HOSTILE,) * 2
+    rows = conn.execute('SELECT channel, thread, details, "by" FROM monitoring.delivery ORDER BY id LIMIT 2').fetchall()
+    assert rows == [
+        (STORED_HOSTILE, STORED_HOSTILE, {STORED_HOSTILE: [STORED_HOSTILE]}, None),
+        (OPS, None, {}, STORED_HOSTILE),
+    ]
 
 
 def test_values_that_json_does_not_know_are_stored_as_the_nearest_it_does(conn: psycopg.Connection[Any]) -> None:
@@ -191,6 +245,19 @@ def test_a_step_saved_again_changes_nothing(conn: psycopg.Connection[Any]) -> No
     assert (again.events, again.deliveries) == (0, 0)
     assert (count(conn, "alert"), count(conn, "alert_event"), count(conn, "delivery")) == (1, 1, 1)
     assert load_alerts(conn) == before
+
+
+def test_a_delivery_keeps_what_its_renderer_needs(conn: psycopg.Connection[Any]) -> None:
+    made = delivery(
+        "a", alert(), severity=Severity.CRITICAL, thread="t", details={"since": NOW, "rules": {"stale_sync": 2}}
+    )
+    save_step(conn, alerts=[], events=[], deliveries=[made, kept_back("b", alert())], now=NOW)
+
+    rows = conn.execute('SELECT key, "by", severity, thread, details FROM monitoring.delivery ORDER BY id').fetchall()
+    assert rows == [
+        ("a", None, "critical", "t", {"since": "2026-03-02T12:00:00+00:00", "rules": {"stale_sync": 2}}),
+        ("b", "a-silence", "high", None, {}),
+    ]
 
 
 def test_the_first_delivery_of_a_key_stays(conn: psycopg.Connection[Any]) -> None:

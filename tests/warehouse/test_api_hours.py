@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -56,6 +57,15 @@ def plain_counters(calls: list[Call]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     return found
 
 
+def buckets_of(*frames: pd.DataFrame) -> Counter[tuple[Any, ...]]:
+    """How many calls are in each bucket of each key, whatever their hour."""
+    found: Counter[tuple[Any, ...]] = Counter()
+    for frame in frames:
+        for *key, buckets in frame[["credential_id", "endpoint", "status_code", "buckets"]].to_numpy().tolist():
+            found.update({(*key, bucket): number for bucket, number in buckets.items()})
+    return found
+
+
 def stored(conn: psycopg.Connection[Any], *, source: str) -> pd.DataFrame:
     """The stored hours without what the calls do not have."""
     found = read_hours(conn, first=T0, before=NOW, sources=[source])  # type: ignore[list-item]
@@ -93,6 +103,7 @@ def test_what_is_added_is_the_sum_of_all_reads(emptied: psycopg.Connection[Any],
     same_hours(emptied, calls, source="log")
     assert counters(emptied, source="log") == plain_counters(calls)
     assert sum(part["requests"].sum() for part in told) == len(calls)
+    assert buckets_of(*told) == buckets_of(hours_of(calls))
     emptied.commit()
 
 

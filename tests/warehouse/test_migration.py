@@ -48,6 +48,8 @@ TABLES = {
     "field_quality_daily",
     "quality_revision",
     "schema_version",
+    "silence",
+    "channel_state",
 }
 
 
@@ -342,6 +344,7 @@ def test_alembic_alone_is_sent_to_our_command(dsn: str) -> None:
             id="a channel's unfinished deliveries",
         ),
         pytest.param("SELECT 1 FROM monitoring.delivery WHERE fingerprints && ARRAY['f']", id="an alert's deliveries"),
+        pytest.param("SELECT 1 FROM monitoring.silence WHERE ends_at > '2026-01-01'", id="silences that are not over"),
         pytest.param("SELECT 1 FROM monitoring.alert_event WHERE fingerprint = 'f' ORDER BY as_of", id="its history"),
         pytest.param(
             "SELECT 1 FROM monitoring.check_run WHERE check_name = 'c' ORDER BY window_to DESC LIMIT 1",

@@ -22,6 +22,7 @@ from include.warehouse.migration import HEAD_REVISION, require_current, upgrade
 from include.warehouse.monitoring_session import connect
 from include.warehouse.outbox import lease_next
 from tests.warehouse.monitoring_records import MINUTE, NOW, OPS, alert, delivery, event
+from tests.warehouse.rows_of_0001 import store_alert, store_delivery, store_event
 
 CHECK = "sync_failures"
 
@@ -108,13 +109,10 @@ def test_a_schema_in_use_is_raised_and_nothing_in_it_changes(dsn: str) -> None:
     open_alert = alert("7")
     with connect(dsn) as conn:
         silent = delivery("b", open_alert, channel="email:a@example.com", reason=None, silent=SilentReason.NO_ROUTE)
-        save_step(
-            conn,
-            alerts=[open_alert],
-            events=[event(open_alert)],
-            deliveries=[delivery("a", open_alert), silent],
-            now=NOW,
-        )
+        store_alert(conn, open_alert)
+        store_event(conn, event(open_alert))
+        for each in (delivery("a", open_alert), silent):
+            store_delivery(conn, each)
         conn.execute(WINDOW_OF_0001, {"check": CHECK, "from": NOW - 15 * MINUTE, "to": NOW})
         conn.execute(SNAPSHOT_OF_0001, {"to": NOW})
         conn.execute("INSERT INTO monitoring.policy_version VALUES ('v', 'text', %(to)s, %(to)s)", {"to": NOW})

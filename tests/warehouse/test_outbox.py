@@ -15,9 +15,9 @@ import pytest
 from include.sync_health.alerts import Alert, AlertState, Delivery, Member, NotifyReason, SilentReason
 from include.sync_health.errors import StorageError
 from include.warehouse.alert_store import save_step
+from include.warehouse.kept_errors import ERROR_LIMIT
 from include.warehouse.monitoring_session import connect
 from include.warehouse.outbox import (
-    ERROR_LIMIT,
     LeasedDelivery,
     due_channels,
     lease_next,
@@ -80,6 +80,7 @@ def test_a_leased_delivery_carries_what_was_decided_and_the_alerts_as_they_are_n
         possible_repeat=False,
         created_at=NOW,
         alerts=(TWO, closed),
+        neighbours=(TWO, closed),
     )
 
 

@@ -11,15 +11,16 @@ import psycopg
 import pytest
 
 from include.sync_health.alerts import Alert, AlertState, SilentReason
+from include.sync_health.muting import LONGEST_SILENCE
 from include.warehouse import retention
 from include.warehouse.alert_store import save_step
 from include.warehouse.check_runs import CheckRun, last_seen_run, newest_start_seen, record_check_run
 from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
 from include.warehouse.outbox import lease_next, mark_dead, mark_sent
-from tests.warehouse.monitoring_records import MINUTE, NOW, OPS, alert, delivery, event
+from include.warehouse.silences import add_silence, end_silence
+from tests.warehouse.monitoring_records import DAY, MINUTE, NOW, OPS, alert, delivery, event, silence
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 CUTOFF = NOW - 90 * DAY
 
 
@@ -146,6 +147,56 @@ def test_deliveries(conn: psycopg.Connection[Any], of: Alert, age: timedelta, en
 
     assert retention.delete_deliveries(conn, before=CUTOFF) == (0 if is_kept else 1)
     assert count(conn, "delivery") == (1 if is_kept else 0)
+
+
+@pytest.mark.parametrize(
+    ("silent", "accounted_by", "age", "is_kept"),
+    [
+        pytest.param(SilentReason.SILENCED, None, DAY, True, id="kept back, and no summary has told of it: stays"),
+        pytest.param(SilentReason.BUDGET, None, DAY, True, id="so does what waits for a digest"),
+        pytest.param(SilentReason.SILENCED, "a summary", DAY, False, id="told of: goes"),
+        pytest.param(SilentReason.SHADOW, None, DAY, False, id="kept back for good: goes"),
+        pytest.param(SilentReason.SILENCED, None, LONGEST_SILENCE, True, id="as long as a silence may last: stays"),
+        pytest.param(SilentReason.SILENCED, None, LONGEST_SILENCE + MINUTE, False, id="longer than any silence: goes"),
+    ],
+)
+def test_what_a_summary_has_yet_to_tell_of_stays(
+    conn: psycopg.Connection[Any], silent: SilentReason, accounted_by: str | None, age: timedelta, is_kept: bool
+) -> None:
+    """Though its alert closed long ago."""
+    put = delivery("key", OVER, reason=None, silent=silent)
+    save_step(conn, alerts=[OVER], events=[], deliveries=[put], now=CUTOFF - age)
+    conn.execute("UPDATE monitoring.delivery SET accounted_by = %s", (accounted_by,))
+    conn.commit()
+
+    assert retention.delete_deliveries(conn, before=CUTOFF) == (0 if is_kept else 1)
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "is_kept"),
+    [
+        pytest.param(CUTOFF - MINUTE, False, id="over by then goes"),
+        pytest.param(CUTOFF, True, id="ending just then stays"),
+        pytest.param(NOW + DAY, True, id="one that holds stays, however long ago it began"),
+    ],
+)
+def test_silences_go_with_the_ledger_that_names_them(
+    conn: psycopg.Connection[Any], ends_at: datetime, is_kept: bool
+) -> None:
+    add_silence(conn, silence(starts_at=ends_at - 60 * DAY, ends_at=ends_at))
+    conn.commit()
+
+    assert retention.delete_deliveries(conn, before=CUTOFF) == (0 if is_kept else 1)
+    assert count(conn, "silence") == int(is_kept)
+
+
+def test_a_silence_that_was_ended_before_it_began_goes_too(conn: psycopg.Connection[Any]) -> None:
+    planned = silence(starts_at=CUTOFF - 2 * DAY, ends_at=CUTOFF - DAY)
+    add_silence(conn, planned)
+    end_silence(conn, str(planned.id), by="ada", now=CUTOFF - 3 * DAY)
+    conn.commit()
+
+    assert retention.delete_deliveries(conn, before=CUTOFF) == 1
 
 
 def test_events_go_but_those_of_an_episode_that_lasts(conn: psycopg.Connection[Any]) -> None:
