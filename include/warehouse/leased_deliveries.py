@@ -77,6 +77,8 @@ def leased_row(conn: psycopg.Connection[Any], values: Mapping[str, Any]) -> dict
 def leased_of(conn: psycopg.Connection[Any], row: Mapping[str, Any]) -> LeasedDelivery:
     """Return a leased row with its alerts and its thread, read after it was leased."""
     members = _members(row)
+    if row["reason"] == NotifyReason.CLOSED and len(members) > 1:
+        members = _not_yet_told(conn, row, members)
     named = [member.fingerprint for member in members]
     parent = None
     others: Sequence[str] = ()
@@ -111,6 +113,15 @@ def leased_of(conn: psycopg.Connection[Any], row: Mapping[str, Any]) -> LeasedDe
             "details": details,
         }
     )
+
+
+def _not_yet_told(
+    conn: psycopg.Connection[Any], row: Mapping[str, Any], members: tuple[Member, ...]
+) -> tuple[Member, ...]:
+    """Return the members of a close that no late message has told to be over; all of them where it has told of all."""
+    told = {tuple(each) for each in conn.execute(statements.TOLD_AS_OVER, {"channel": row["channel"], "id": row["id"]})}
+    news = tuple(each for each in members if (each.fingerprint, str(each.episode_id)) not in told)
+    return news or members
 
 
 def _is_told_elsewhere(alert: Alert, *, channel: str, thread: str | None) -> bool:

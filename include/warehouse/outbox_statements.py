@@ -174,6 +174,14 @@ COALESCE = f"""
     RETURNING mine.silent
 """  # noqa: S608 -- only constants of this module
 
+TOLD_AS_OVER = """
+    SELECT episode ->> 'fingerprint', episode ->> 'episode_id'
+    FROM monitoring.delivery CROSS JOIN jsonb_array_elements(rendered) AS episode
+    WHERE channel = %(channel)s AND status = 'sent' AND rendered_after >= %(id)s AND rendered IS NOT NULL
+      AND (reason <> 'updated' OR receipt @> '{"parent": true}') AND (episode ->> 'is_over')::boolean
+"""
+"""Episodes that the channel has read to be over, in messages that went out after a delivery was decided."""
+
 # Dropped as superseded, unless the channel has heard of one of its episodes: then it is owed the rest.
 DROP_SUPERSEDED = """
     UPDATE monitoring.delivery AS over

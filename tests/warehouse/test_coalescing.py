@@ -261,3 +261,23 @@ def test_two_workers_that_drain_a_backlog_send_nothing_twice_and_leave_no_alert_
     assert {key for key, end in ends.items() if end == "sent"} == set(sends)
     assert set(ends.values()) <= {"sent", ALREADY_TOLD, SUPERSEDED}
     assert all(ends[f"0-{place}"] == "sent" for place in range(6))
+
+
+@pytest.mark.parametrize(
+    ("shown", "left"),
+    [
+        pytest.param([over(ONE)], [TWO], id="one was shown as over: the close speaks of the other"),
+        pytest.param([ONE], [ONE, TWO], id="one was shown as open: it speaks of both"),
+        pytest.param([over(AGAIN)], [ONE, TWO], id="another episode was shown as over: of both"),
+    ],
+)
+def test_a_close_of_several_leaves_out_what_was_told_to_be_over(
+    emptied: psycopg.Connection[Any], shown: list[Alert], left: list[Alert]
+) -> None:
+    """A late opening has said of one of them that it recovered."""
+    put(emptied, delivery("late", ONE), delivery("close", ONE, TWO, reason=CLOSED), alerts=[over(ONE), over(TWO)])
+    sent(emptied, leased(emptied), *shown)
+
+    found = leased(emptied)
+    assert [each.fingerprint for each in found.members] == [each.fingerprint for each in left]
+    assert [each.fingerprint for each in found.alerts] == [each.fingerprint for each in left]
