@@ -17,7 +17,9 @@ from include.sync_health.alerts import AlertState
 from include.sync_health.checks import OWN_RULES, SYNC_FAILURES
 from include.sync_health.company_names import CompanyNames
 from include.sync_health.daily_quality import aggregate_days
+from include.sync_health.gaps import missed_instants
 from include.sync_health.policy import Policy
+from include.sync_health.verdicts import Severity, Verdict
 from tests.agreement.plain_frames import counted_runs, credentials_of
 from tests.story.measured import BAD_CALLS, BURNT_DAYS
 from tests.story.ticks import (
@@ -34,10 +36,13 @@ from tests.story.ticks import (
     running,
     three_failures,
 )
+from tests.sync_health.alert_histories import World, rule_saw
 from tests.sync_health.frames_of import AS_OF
 from tests.sync_health.oracle_trends import Day
 from tests.sync_health.stored_frames import stored_days, weeks_of
 
+B, C = Verdict.BREACH, Verdict.CLEAR
+SLACK_CHANNEL = "slack:#servicetitan-alerts"
 SANDBOX = replace(ACME, environment="integration")
 
 
@@ -73,6 +78,40 @@ def repeats(severity: str) -> Callable[[Policy], int]:
     return of
 
 
+def lived(policy: Policy, *verdicts: Verdict) -> tuple[World, list[str]]:
+    """An alert of a rule that closes at once, tick by tick, and what Slack was told of it."""
+    world, told = World(policy=policy), list[str]()
+    for number, verdict in enumerate(verdicts):
+        said = world.tick(AS_OF + number * 15 * MINUTE, rule_saw("consecutive_failures", verdict))
+        told += world.sent(said, channel=SLACK_CHANNEL)
+    return world, told
+
+
+def told_of(*verdicts: Verdict) -> Callable[[Policy], str]:
+    """Return the last that Slack is told of an alert."""
+    return lambda policy: lived(policy, *verdicts)[1][-1]
+
+
+def flaps(policy: Policy) -> bool:
+    """Whether an alert that came back three times within a day is flapping."""
+    (alert,) = lived(policy, B, C, B, C, B, C, B)[0].alerts.values()
+    return alert.flapping_since is not None
+
+
+def messages_of_medium(number: int) -> Callable[[Policy], int]:
+    """Return how many messages a day brings of so many alerts of medium severity, each alone."""
+
+    def of(policy: Policy) -> int:
+        world = World(policy=policy)
+        observations = [
+            rule_saw("stale_sync", severity=Severity.MEDIUM, identity={"credential": str(each)})
+            for each in range(number)
+        ]
+        return len(world.sent(world.tick(AS_OF, *observations), channel=SLACK_CHANNEL))
+
+    return of
+
+
 def stale_alert_after_a_success(policy: Policy) -> AlertState:
     """A stale sync, then a success, seen by the 15-minute check."""
     first = run_check(policy, rows=[completed(3 * DAY, number=1)])
@@ -99,7 +138,7 @@ def average_duration(policy: Policy) -> float | None:
 CREDENTIALS_IN_TROUBLE = [replace(ACME, id=number, company_name=f"Company {number}") for number in range(1, 22)]
 MANY_FAILURES = [row for each in CREDENTIALS_IN_TROUBLE for row in three_failures(credential=each.id)]
 UNRELATED_FAILURES = [
-    row for each in CREDENTIALS_IN_TROUBLE for row in three_failures(credential=each.id, error=f"odd {each.id}")
+    row for each in CREDENTIALS_IN_TROUBLE for row in three_failures(credential=each.id, error=f"odd {'a' * each.id}")
 ]
 BUSY_THEN_SILENT = [completed(hours * HOUR + 30 * MINUTE, number=hours) for hours in range(3, 28)]
 TODAY, YESTERDAY = AS_OF.date(), AS_OF.date() - DAY
@@ -301,6 +340,32 @@ SWITCHES = [
         1,
         21,
         id="there are no summaries",
+    ),
+    pytest.param(
+        "alerting.grouping.by",
+        messages_of(
+            rows=[row for each in CREDENTIALS_IN_TROUBLE[:2] for row in three_failures(credential=each.id)],
+            credentials=CREDENTIALS_IN_TROUBLE[:2],
+            check=SYNC_FAILURES,
+        ),
+        1,
+        2,
+        id="one cause is a message for each credential",
+    ),
+    pytest.param("alerting.budget", messages_of_medium(12), 10, 12, id="a day has no budget"),
+    pytest.param("alerting.lifecycle.reopen_within", told_of(B, C, B), "reopened", "first", id="nothing is remembered"),
+    pytest.param(
+        "alerting.lifecycle.settle_after", told_of(B, C, B, C), "reopened", "closed", id="each recovery is believed"
+    ),
+    pytest.param("alerting.lifecycle.flap_returns", flaps, True, False, id="nothing flaps"),
+    pytest.param(
+        "alerting.catch_up",
+        lambda policy: len(
+            missed_instants(AS_OF - HOUR, as_of=AS_OF, every=15 * MINUTE, within=policy.alerting.catch_up)
+        ),
+        3,
+        0,
+        id="what was missed is missed",
     ),
 ]
 
