@@ -59,7 +59,7 @@ class InvariantWorld:
     """
 
     world: MonitoredWorld
-    beliefs: Beliefs = field(default_factory=lambda: Beliefs(late=True))
+    beliefs: Beliefs = field(default_factory=Beliefs)
     credentials: list[int] = field(default_factory=list)
     healthy: int = 0
     heard: set[int] = field(default_factory=set)
@@ -84,7 +84,7 @@ class InvariantWorld:
         self.mend()
         self.world.slack.workspace.clear()
         self.world.mail.clear()
-        self.beliefs, self.heard = Beliefs(late=True), set()
+        self.beliefs, self.heard = Beliefs(), set()
         hub = self.world.hub
         self.credentials = []
         self.welcome()

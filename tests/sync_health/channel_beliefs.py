@@ -36,11 +36,9 @@ class Beliefs:
     """
     What each channel believes open, with the worst severity that it was told.
 
-    ``faults`` are the messages that no reader could make sense of. Where messages are ``late``, one may have shown already
-    as over what a close of several lists once more: there, one line that is news is enough.
+    ``faults`` are the messages that no reader could make sense of.
     """
 
-    late: bool = False
     open: dict[tuple[str, str], Severity] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
@@ -61,7 +59,7 @@ class Beliefs:
 
     def _hear_close(self, channel: str, lines: Sequence[Line]) -> None:
         news = [(channel, line.fingerprint) in self.open for line in lines]
-        if not (any(news) if self.late else all(news)):
+        if not all(news):
             names = ", ".join(line.fingerprint[:12] for line in lines)
             self.faults.append(f"{channel}: told closed, but not believed open: {names}")
         for line in lines:
