@@ -135,14 +135,16 @@ def decide(
     asked = together(
         wanted, known=known.values(), quiet=_quiet(known.values(), around=around), policy=policy, as_of=as_of
     )
-    allowed, over_budget = within_budget(asked, spent=spent, budget=policy.alerting.budget)
+    # Too many are one summary before they are counted: a storm costs a channel one message of its day.
+    always = NotifyReason.BASELINE if as_baseline else None
+    batches = summarised(asked, above=policy.summary_above, always=always)
+    allowed, over_budget = within_budget(batches, spent=spent, budget=policy.alerting.budget)
     silent += [
         (alert, ChannelVerdict(channel=speech.channel, reason=speech.reason, why_not=SilentReason.BUDGET))
         for speech in over_budget
         for alert in speech.alerts
     ]
-    always = NotifyReason.BASELINE if as_baseline else None
-    speeches = [*summaries, *summarised(allowed, above=policy.summary_above, always=always)]
+    speeches = [*summaries, *allowed]
 
     remembered = _remembering(known, speeches=speeches, silent=silent, as_of=as_of)
     remembered, updates = _shown(remembered, speeches=speeches, around=around)

@@ -1,7 +1,7 @@
 """
 What is said to a channel in one tick: which alerts share a message, and what becomes of too many messages.
 
-    wanted ─together by thread or group→ speeches ─within the budget→ speeches ─a summary above the limit→ speeches
+    wanted ─together by thread or group→ speeches ─a summary above the limit→ speeches ─within the budget→ speeches
 """
 
 from __future__ import annotations

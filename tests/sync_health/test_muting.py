@@ -220,6 +220,15 @@ def test_days_that_nobody_digested_are_one_digest() -> None:
     ]
 
 
+def test_a_storm_costs_one_message_of_the_day() -> None:
+    """More than a channel gets one by one are one summary, and none of it waits for the digest."""
+    world = World(policy=replace(limited(10), summary_above=20))
+    opened = world.tick(T0, *(saw(B, credential=str(each), severity=Severity.MEDIUM) for each in range(25)))
+
+    assert [(str(each.reason), len(each.members)) for each in opened if each.channel == SLACK] == [("first", 25)]
+    assert world.spent_on(T0)[SLACK] == 1
+
+
 def test_what_is_high_or_worse_what_escalates_and_what_closes_costs_nothing() -> None:
     """And goes out when the day's budget is spent."""
     world = World(policy=limited(1))
