@@ -20,8 +20,8 @@ How long each is kept is `retention` in the policy; `quality_daily` is kept for 
 `source.open_lookback`, where the other DAGs look back `source.id_slack`: syncs that took longer are counted by it
 (`missed_by_narrow` in its result; `late_syncs` in `check_run`) and remembered for the day.
 
-**By hand:** *Trigger* does the same now. Every task may be repeated at any time: it goes by the present moment, and finds
-less to do.
+**By hand:** *Trigger* does the same now; it takes no Params, and refuses a run that is given any. Every task may be repeated at
+any time: it goes by the present moment, and finds less to do.
 
 **When this DAG fails:** nothing is lost and no alert is missed; tables grow, and the newest days stay provisional until the
 next run. `delete_*` red: our database, or a role that may not delete; run `python -m include.cli doctor`. `late_data` red:
@@ -57,9 +57,10 @@ def servicetitan_housekeeping() -> None:
     def delete(step: str) -> dict[str, int]:
         """Delete what one step's retention has had enough of; returns counts."""
         from include.orchestration.airflow_errors import in_airflow_terms
-        from include.orchestration.housekeeping import delete_old
+        from include.orchestration.housekeeping import delete_old, refuse_params
 
         with in_airflow_terms():
+            refuse_params(get_current_context()["params"])
             return delete_old(step)
 
     @task(pool=SOURCE_POOL, execution_timeout=timedelta(minutes=10))
@@ -67,10 +68,12 @@ def servicetitan_housekeeping() -> None:
         """Restate the last days with a wide read; returns counts."""
         from include.orchestration.airflow_errors import in_airflow_terms
         from include.orchestration.check_tasks import facts_of
-        from include.orchestration.housekeeping import late_pass
+        from include.orchestration.housekeeping import late_pass, refuse_params
 
+        context = get_current_context()
         with in_airflow_terms():
-            return late_pass(facts_of(get_current_context()))
+            refuse_params(context["params"])
+            return late_pass(facts_of(context))
 
     @task(trigger_rule="all_done", retries=1)
     def conclude() -> None:
@@ -79,7 +82,8 @@ def servicetitan_housekeeping() -> None:
         from include.orchestration.housekeeping import conclude_run
 
         context = get_current_context()
-        tell_of_housekeeping(context)
+        if not context["params"]:  # a wrong Param is nobody's outage
+            tell_of_housekeeping(context)
         conclude_run(context)
 
     [*(delete.override(task_id=f"delete_{step}")(step) for step in STEPS), late_data()] >> conclude()

@@ -38,6 +38,9 @@ FORMATS = ("csv", "parquet")
 VIEW_NAMES = ("daily", "weekly", "28-days", "fields", "revisions")
 """Those of `include.warehouse.quality_history.VIEWS`, which a parser need not import pandas for; a test keeps them equal."""
 
+ID_LIMIT = 36
+"""Characters of a credential's id: an integer or a UUID."""
+
 CHUNK_ROWS = 5_000
 SUFFIX_LIMIT = 16
 """Characters of an ending that a temporary name takes over, so that it is never longer than a file system allows."""
@@ -79,7 +82,7 @@ def run_export(args: argparse.Namespace) -> int:
 
     kind, view = _format_of(args.export, args.format), args.view or VIEW_NAMES[0]
     first, last = days_of(args)
-    require_data_types(args)
+    require_parts(args)
     conninfo = postgres_conninfo(storage_connection())
     with connect(conninfo) as conn, _target(args.export, overwrite=args.overwrite) as path:
         require_current(conn)
@@ -121,14 +124,21 @@ def days_of(args: argparse.Namespace) -> tuple[date | None, date | None]:
     return first, last
 
 
-def require_data_types(args: argparse.Namespace) -> None:
+def require_parts(args: argparse.Namespace) -> None:
     """
-    Refuse a data type that there is not.
+    Refuse a credential that can be none, and a data type that there is not.
 
     Raises:
-        RequestError: there is not.
+        RequestError: there is one; says what is.
     """
     from include.sync_health.frames import DATA_TYPES
+
+    for each in args.credential or ():
+        if not each.replace("-", "").isalnum() or len(each) > ID_LIMIT:
+            raise RequestError(
+                f"--credential: {each[:ID_LIMIT]!r} is no credential id; write one, such as 42, and --credential again "
+                "for another"
+            )
 
     if unknown := sorted(set(args.data_type or ()) - set(DATA_TYPES)):
         raise RequestError(f"--data-type: {unknown[0]!r} is unknown; use one of {', '.join(DATA_TYPES)}")
@@ -179,6 +189,8 @@ def new_file(target: str, *, option: str, overwrite: bool) -> Iterator[Path]:
         yield written
         # mkstemp lets nobody else read it.
         written.chmod(0o666 & ~_umask() if mode is None else stat.S_IMODE(mode) & 0o777)
+        if not overwrite and _mode_of(path) is not None:
+            raise RequestError(f"{option}: {told} is there by now; add --overwrite to replace it")
         written.replace(path)
     except OSError as error:
         raise RequestError(f"{option}: {told} cannot be written: {error.strerror or error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from include.sync_health.daily_quality import DAILY_COLUMNS
 from include.sync_health.quality_rollups import Period, roll_up
 from include.sync_health.redaction import clean
 
@@ -32,20 +31,26 @@ WIDE_INTERVALS = 0.1  # share of the days whose interval need not fit
 LEAST_SPAN = 1.0
 """Points below 100 that are shown at least, so that noise does not look like a fall."""
 
-NEEDED = tuple(name for name in DAILY_COLUMNS if name not in ("company_id", "environment"))
-"""The stored columns that a picture needs."""
 
+def title_of(
+    names: Mapping[str, str | None], *, credentials: Sequence[str] | None, data_types: Sequence[str] | None
+) -> str:
+    """
+    Return whose quality it is, the company's name cleaned.
 
-def title_of(daily: pd.DataFrame, *, credentials: list[str] | None, data_types: list[str] | None) -> str:
-    """Return whose quality it is, the company's name cleaned."""
+    Args:
+        names: the credentials that are drawn, with the names of their companies.
+        credentials, data_types: those asked for, each once; None or empty for all.
+    """
     what = ", ".join(data_types) if data_types else "all data types"
     if not credentials:
-        return f"Data quality of all {daily['credential_id'].nunique()} credentials, {what}"
-    names = daily["company_name"].dropna()
-    name = clean(str(names.iloc[-1]), limit=TITLE_LIMIT) if len(names) else "company unknown"
-    if len(credentials) == 1:
-        return f"Data quality of {name} (credential {clean(credentials[0], limit=TITLE_LIMIT)}), {what}"
-    return f"Data quality of {len(credentials)} credentials, {what}"
+        return f"Data quality of all {len(names)} credentials, {what}"
+    if len(credentials) > 1:
+        return f"Data quality of {len(credentials)} credentials, {what}"
+    (credential,) = credentials
+    known = names.get(credential)
+    name = "company unknown" if known is None else clean(known, limit=TITLE_LIMIT)
+    return f"Data quality of {name} (credential {clean(credential, limit=TITLE_LIMIT)}), {what}"
 
 
 def trend_of(daily: pd.DataFrame, *, first: date, last: date) -> pd.DataFrame:
@@ -80,7 +85,8 @@ def draw_trend(daily: pd.DataFrame, *, path: Path, title: str, first: date, last
     Write the picture of `trend_of` to a file, PNG or SVG by its name; the same numbers give the same bytes.
 
     Args:
-        daily: `DAILY_COLUMNS`, from four weeks before ``first`` on.
+        daily: `DAILY_COLUMNS`, or the sums that stand for them (`include.warehouse.day_sums`), from four weeks before
+            ``first`` on.
         path: where to.
         title: plain text.
         first, last: the days to draw, both included.

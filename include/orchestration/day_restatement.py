@@ -144,7 +144,7 @@ def restate_days(
         StorageError: the schema is missing or the database unreachable; days already replaced stay so.
     """
     from include.sync_health.daily_quality import day_bounds, local_day
-    from include.sync_health.log_start import refused_days
+    from include.sync_health.log_start import other_ends, refused_days
     from include.warehouse.monitoring_session import connect
     from include.warehouse.quality_daily import replace_days
     from include.warehouse.quality_history import computed_days
@@ -164,7 +164,7 @@ def restate_days(
         ledger = computed_days(conn, first=min(bounds), last=max(bounds))
         names = names_as_they_were(conn)
         conn.commit()
-        in_another_zone = days_in_another_zone(ledger, zone=zone)
+        ended_elsewhere = other_ends(dict(zip(ledger["day"], ledger["timezone"], strict=True)), timezone=zone)
         credentials = read_known_credentials(reader, policy=policy)
         # A log without such columns has no details; one that has a column which we cannot read may have some.
         has_details = set(DETAILS) & set(reader.shape.runs.types) == set(known_details(reader.shape))
@@ -187,7 +187,7 @@ def restate_days(
                     {day: bounds[day] for day in chunk.days},
                     start=start,
                     with_rows=set(aggregates.daily["day"]),
-                    in_another_zone=in_another_zone,
+                    other_ends=ended_elsewhere,
                 )
                 replaced = replace_days(
                     conn,
@@ -244,11 +244,6 @@ def _write_line(chunk: DaysRead, replaced: Replaced, *, refused: Collection[date
             "superseded": len(replaced.superseded),
         },
     )
-
-
-def days_in_another_zone(ledger: pd.DataFrame, *, zone: str) -> set[date]:
-    """Return the days that a ledger (`LEDGER_COLUMNS`) knows to have been computed in another reporting time zone."""
-    return set(ledger.loc[ledger["timezone"].notna() & (ledger["timezone"] != zone), "day"])
 
 
 def read_known_credentials(reader: SourceReader, *, policy: Policy) -> pd.DataFrame:

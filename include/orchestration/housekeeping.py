@@ -6,13 +6,14 @@ Both go by the present moment, whichever run asks: deleting and restating again 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from include.orchestration.daily_quality_run import LATE_DATA
 from include.orchestration.day_restatement import DAY, restate_days
+from include.orchestration.run_params import SHOWN_CHARS
 from include.orchestration.structured_logs import DecisionLog, bound
 from include.sync_health.errors import RequestError
 from include.sync_health.windows import RunMode, resolve_window, run_mode
@@ -37,6 +38,20 @@ STEPS = (
 
 LATE_SYNCS_REMEMBERED = 10_000
 """So many late syncs, at most, are read by key until the next late pass."""
+
+
+def refuse_params(given: Iterable[str]) -> None:
+    """
+    Refuse any Param: the DAG has none, and whoever asks for a dry run must not get a real one.
+
+    Args:
+        given: the names of the run's Params.
+
+    Raises:
+        RequestError: there is one.
+    """
+    if named := ", ".join(repr(name[:SHOWN_CHARS]) for name in given):
+        raise RequestError(f"this DAG takes no Params, and would leave {named} undone; trigger it without")
 
 
 def delete_old(step: str, *, now: datetime | None = None) -> dict[str, int]:

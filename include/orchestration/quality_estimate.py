@@ -65,9 +65,9 @@ def estimate_months(
         SourceError: the source cannot be read as it should be, or has no credentials.
         StorageError: the schema is missing or the database unreachable.
     """
-    from include.orchestration.day_restatement import days_in_another_zone, read_known_credentials
+    from include.orchestration.day_restatement import read_known_credentials
     from include.sync_health.daily_quality import day_bounds
-    from include.sync_health.log_start import refused_days
+    from include.sync_health.log_start import other_ends, refused_days
     from include.warehouse.monitoring_session import connect
     from include.warehouse.quality_history import computed_days
     from include.warehouse.source_estimate import keys_in, scans_of
@@ -79,7 +79,8 @@ def estimate_months(
     with connect(history.monitoring_conninfo) as conn:
         of_days = [days for days in months.values() if days]
         ledger = computed_days(conn, first=min(d[0] for d in of_days), last=max(d[-1] for d in of_days))
-    in_another_zone = days_in_another_zone(ledger, zone=policy.reporting_timezone)
+    zones = dict(zip(ledger["day"], ledger["timezone"], strict=True))
+    ended_elsewhere = other_ends(zones, timezone=policy.reporting_timezone)
     estimates = []
     with SourceReader.connect(history.source_conninfo, policy.source) as source:
         read_known_credentials(source, policy=policy)  # refused before it is begun, as it would be then
@@ -87,7 +88,7 @@ def estimate_months(
         for month, days in months.items():
             bounds = {day: day_bounds(day, timezone=policy.reporting_timezone) for day in days}
             refused = set(
-                refused_days(bounds, start=start, with_rows=start.stray_days(bounds), in_another_zone=in_another_zone)
+                refused_days(bounds, start=start, with_rows=start.stray_days(bounds), other_ends=ended_elsewhere)
             )
             there = [day for day in days if day not in refused]
             rows = keys = 0

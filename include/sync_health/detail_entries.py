@@ -22,7 +22,6 @@ from include.sync_health.validation_messages import fields_in, says_missing
 FIELD_KEYS = ("field", "fieldname", "property", "propertypath", "path", "attribute", "column", "parameter")
 """Under which an entry has its field's name, in lower case without separators."""
 
-_FIELD_SET = frozenset(FIELD_KEYS)
 _REASON_KEYS = ("message", "error", "reason", "msg", "detail", "description", "title")
 _CODE_KEYS = ("code", "rule", "constraint", "type")
 _INNER_KEYS = ("errors", "validationerrors", "messages", "itemerrors")
@@ -70,7 +69,8 @@ class Entries:
         if depth > DEPTH_LIMIT:
             self.is_too_deep = True
         elif isinstance(value, str):
-            self._add(self._failures_in(value), record=record)
+            if value.strip():
+                self._add(self._failures_in(value), record=record)
         elif isinstance(value, list):
             for inner in value:
                 self.read(inner, record=record, depth=depth + 1)
@@ -110,22 +110,23 @@ class Entries:
         reason = value if isinstance(value, str) else None
         if isinstance(value, dict):
             known = by_spelling(value)
-            record, reason = record_of(known) or record, _reason(known)
-        if reason is not None:
-            self._add([(field, self._is_missing(reason, field), reason)], record=record)
+            record, reason = record_of(known) or record, reason_of(known)
+        if reason is not None and reason.strip():
+            is_missing = is_missing_by(reason, field, data_type=self._data_type)
+            self._add([(field, is_missing, reason)], record=record)
 
     def _object(self, value: Mapping[str, Any], *, record: Record | None, depth: int) -> None:
         known = by_spelling(value)
         record = record_of(known) or record
         field = next((known[key] for key in FIELD_KEYS if isinstance(known.get(key), str) and known[key].strip()), None)
         inner = next((known[key] for key in _INNER_KEYS if isinstance(known.get(key), dict | list)), None)
-        reason = _reason(known)
+        reason = reason_of(known)
         if field is not None:
             name, index = field_named(field, self._data_type)
             owner = record or (None if index is None else ("index", str(index)))
             # Nothing but the value says what is wrong with it.
             is_empty = reason is None and "value" in known and known["value"] in (None, "")
-            is_missing = is_empty if reason is None else self._is_missing(reason, name)
+            is_missing = is_empty if reason is None else is_missing_by(reason, name, data_type=self._data_type)
             self._add([(name, is_missing, reason or "")], record=owner)
         elif inner is not None:
             self._inner(inner, record=record, depth=depth)
@@ -162,12 +163,6 @@ class Entries:
         named = fields_in(text, self._data_type)
         return [(each.field, each.is_missing, each.reason) for each in named] or [(OTHER, False, text)]
 
-    def _is_missing(self, reason: str, field: str) -> bool:
-        for each in fields_in(reason, self._data_type):
-            if each.field == field:
-                return each.is_missing
-        return says_missing(reason)
-
     def _add(self, failures: Iterable[Failure], *, record: Record | None) -> None:
         if record is None:
             self._loose += 1
@@ -184,12 +179,15 @@ def commonest(reasons: Mapping[str, int]) -> str:
     return min(reasons, key=lambda text: (-reasons[text], text), default="")
 
 
-def has_field(known: Mapping[str, Any]) -> bool:
-    """Return whether an object, by `by_spelling`, is an entry that names its field."""
-    return any(isinstance(known[key], str) for key in _FIELD_SET.intersection(known))
+def is_missing_by(reason: str, field: str, *, data_type: str) -> bool:
+    """Return whether a reason of a field's failure means that the field is missing."""
+    for each in fields_in(reason, data_type):
+        if each.field == field:
+            return each.is_missing
+    return says_missing(reason)
 
 
-def _reason(known: Mapping[str, Any]) -> str | None:
-    """Return an entry's message, else its code."""
+def reason_of(known: Mapping[str, Any]) -> str | None:
+    """Return the message of an entry, by `by_spelling`, else its code; None where it has neither."""
     texts = (known.get(key) for key in (*_REASON_KEYS, *_CODE_KEYS))
     return next((text for text in texts if isinstance(text, str) and text.strip()), None)

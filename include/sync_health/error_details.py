@@ -22,8 +22,12 @@ Upstream writes nothing there today but the errors of its API client; this is wh
      "itemErrors": {…}}                                       lower bound: problem ``truncated``, no detail
     {"total": 100, "invalid": 0}, {"validation_errors": []}   detail, with no failure
     {"response": …}, details, context, metadata, body, data   what is inside, `DEPTH_LIMIT` deep
+    {"field": "zip", "message": "…"} in no list               one failure of the field, no detail; not a path, a column or a
+                                                              parameter, which are of a request or a query as well
     {"error": "…"}, {"message": "…"}, a bare text             the fields of the known messages, one each, no detail
     {"error": "…", "code": 500}, [], {}, "", null             nothing
+    {"invalid": "3"}, {"validation_errors": ""}, [""]         nothing: a number and a blank list no errors
+    {"validation_errors": "[…]"}                              as the list that is encoded in it
 
 "Detail" says that the JSON tells how many records lack which fields, so that the rest had them. Where an entry names no
 field and no known message, its record counts for `OTHER`; in ``errors``, or a list alone, only beside entries that do or
@@ -44,7 +48,7 @@ from typing import Any
 
 import orjson
 
-from include.sync_health.detail_entries import FIELD_KEYS, Entries, has_field
+from include.sync_health.detail_entries import FIELD_KEYS, Entries, is_missing_by, reason_of
 from include.sync_health.field_counts import (
     DEPTH_LIMIT,
     KEY_LIMIT,
@@ -69,11 +73,14 @@ _NAMED_NUMBERS = {"missingfields": True, "invalidfields": False}
 _ENVELOPES = ("response", "details", "context", "metadata", "body", "data", "validation", "result", "errordetails")
 _TEXTS = ("message", "error", "detail", "title", "apierror", "errormessage")
 _PROBLEM_KEYS = {"title", "traceid"}  # of RFC 7807, and ServiceTitan's addition
+_LONE_KEYS = tuple(key for key in FIELD_KEYS if key not in ("path", "column", "parameter"))
+"""Under which an object that is in no list has its field's name: the others are of a request or a query as well."""
 _TELLING = frozenset({*_LISTS, *_NUMBERS, *_NAMED_NUMBERS, "totalitems", *FIELD_KEYS})
 _BESIDE = frozenset({*_TEXTS, *_ENVELOPES})
 
 _LONGEST = 2 * DETAIL_TEXT_LIMIT + 1_024
 _KEYS = re.compile(r'"([^"]*)"\s*:')
+_NUMBER = re.compile(r"[+-]?[0-9.,]+")
 _TEXT_OF_JSON = re.compile(r'"\s*[\[{]')
 
 _NOT_WHOLE = frozenset({"unreadable", "too_large", "too_deep", "truncated"})
@@ -219,39 +226,63 @@ class _Reader:
             self._beside(known, depth=depth)
 
     def _text(self, value: str, *, depth: int) -> None:
-        # Some code encodes what is encoded already.
-        if value.lstrip()[:1] in ("{", "["):
-            try:
-                inner = parsed(value)
-            except TooDeep:
-                self.is_too_deep = True
-                return
-            except ValueError:
-                inner = None
-            if isinstance(inner, dict | list):
-                self.document(inner, depth=depth + 1)
-                return
-        self._told.text(value, data_type=self._data_type)
+        inner = self._within(value)
+        if inner is None:
+            self._told.text(value, data_type=self._data_type)
+        else:
+            self.document(inner, depth=depth + 1)
+
+    def _within(self, text: str) -> list[Any] | dict[str, Any] | None:
+        """Return the list or object that a text is; None for any other text. Some code encodes what is encoded already."""
+        if text.lstrip()[:1] not in ("{", "["):
+            return None
+        try:
+            inner = parsed(text)
+        except TooDeep:
+            self.is_too_deep = True
+            return []
+        except ValueError:
+            return None
+        return inner if isinstance(inner, dict | list) else None
 
     def _object(self, known: Mapping[str, Any], *, depth: int) -> None:
         expected = self._totals(known)
         for key in _LISTS:
-            inner = known.get(key)
+            inner = self._listed(known.get(key))
             if key == _GENERIC and isinstance(inner, dict) and not _PROBLEM_KEYS.isdisjoint(known):
                 self._request_errors(inner)
-            elif isinstance(inner, list | dict | str):
+            elif inner is not None:
                 self._list(inner, key=key, depth=depth + 1, expected=expected)
         for key in _NUMBERS:
             self._numbers(known.get(key), is_missing=False)
         for key, is_missing in _NAMED_NUMBERS.items():
             self._numbers(known.get(key), is_missing=is_missing)
             self._names(known.get(key), is_missing=is_missing)
-        if has_field(known):
-            self._list([known], key=_GENERIC, depth=depth + 1)
+        if entry := self._lone_entry(known):
+            name, reason = entry
+            self._told.name(name, reason, is_missing=is_missing_by(reason, name, data_type=self._data_type))
+
+    def _listed(self, value: Any) -> list[Any] | dict[str, Any] | str | None:
+        """Return what stands under the key of a list; None for a blank and for a number, which list nothing."""
+        if isinstance(value, list | dict):
+            return value
+        if not isinstance(value, str) or not value.strip() or _NUMBER.fullmatch(value.strip()):
+            return None
+        inner = self._within(value)
+        return value if inner is None else inner
+
+    def _lone_entry(self, known: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Return the field and the reason of an object that is an entry by itself; None for any other."""
+        field = next((known[key] for key in _LONE_KEYS if isinstance(known.get(key), str)), None)
+        reason = reason_of({**known, "type": None})  # that is the type of a job as well
+        if field is None or reason is None:
+            return None
+        name = field_named(field, self._data_type)[0]
+        return None if name == OTHER else (name, reason)
 
     def _beside(self, known: Mapping[str, Any], *, depth: int) -> None:
         """Take in an object's texts, unless it is an entry itself, and what its envelopes hold."""
-        is_entry = has_field(known)
+        is_entry = self._lone_entry(known) is not None
         for key in _BESIDE.intersection(known):
             inner = known[key]
             if key in _ENVELOPES:

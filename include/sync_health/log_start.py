@@ -1,7 +1,7 @@
 """
 How far the source's log goes back, and which days lie before it: they are refused, since it cannot say anything of them.
 
-Pure; no pandas.
+Pure. `daily_quality` is imported where it is needed: it brings pandas with it, which most of this needs not.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
+from types import MappingProxyType
+
+from include.sync_health.zones import known_zones
 
 LONGEST_SILENCE = timedelta(days=30)
 """A log in use has no longer gap between its first rows: a row that stands further away was imported with an old date."""
 
 ZONES_APART = timedelta(hours=26)
 """Two time zones differ by no more, from -12:00 to +14:00: a day of one name ends by so much earlier or later."""
+
+NO_DAYS: Mapping[date, datetime] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +66,35 @@ def log_start(oldest: Sequence[FirstRow]) -> LogStart:
     return LogStart(at=oldest[first].started_at, strays=tuple(sorted(row.belongs_at for row in oldest[:first])))
 
 
+def other_ends(zones: Mapping[date, str | None], *, timezone: str) -> dict[date, datetime]:
+    """
+    Return those of some stored days that are other days by now, with the instant at which they ended.
+
+    Args:
+        zones: the reporting time zone that each was computed in; None: not recorded, and taken for the one of now. Of one
+            that this machine does not know, the day may have ended as late as anywhere.
+        timezone: the reporting time zone of now. Zones that have the same midnights on a day have the same day.
+    """
+    from include.sync_health.daily_quality import day_bounds
+
+    ends = {}
+    for day, zone in zones.items():
+        if zone is None or zone == timezone:
+            continue
+        now = day_bounds(day, timezone=timezone)
+        if zone not in known_zones():
+            ends[day] = now[1] + ZONES_APART
+        elif (then := day_bounds(day, timezone=zone)) != now:
+            ends[day] = then[1]
+    return ends
+
+
 def refused_days(
     bounds: Mapping[date, tuple[datetime, datetime]],
     *,
     start: LogStart,
     with_rows: Collection[date],
-    in_another_zone: Collection[date] = (),
+    other_ends: Mapping[date, datetime] = NO_DAYS,
 ) -> tuple[date, ...]:
     """
     Return those of some days of which the source can say nothing: what is stored of them has to stay.
@@ -75,13 +103,16 @@ def refused_days(
         bounds: the days and their instants ``[from, to)``; aware.
         start: of the log; where it has none, all days without rows are refused.
         with_rows: days that have rows all the same, such as `LogStart.stray_days`.
-        in_another_zone: days that are stored as another reporting time zone had them. Their rows count on their
-            neighbours too, by now, unless the whole day lies before the log in any zone.
+        other_ends: days that are stored as another reporting time zone had them, with their ends there. As long as such a
+            day reaches into the log, its rows count on its neighbours too by now, and it has to be computed.
 
     Returns:
         Days that end before the log begins, in the order given.
     """
     if start.at is None:
         return tuple(day for day in bounds if day not in with_rows)
-    allowed = {day: ZONES_APART if day in in_another_zone else timedelta(0) for day in bounds}
-    return tuple(day for day, (_, end) in bounds.items() if day not in with_rows and end + allowed[day] <= start.at)
+    return tuple(
+        day
+        for day, (_, end) in bounds.items()
+        if day not in with_rows and max(end, other_ends.get(day, end)) <= start.at
+    )

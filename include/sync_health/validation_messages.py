@@ -72,6 +72,7 @@ _STATED = re.compile(
     r"(?P<how>required|missing|empty|blank|null|not set|invalid|not valid)\Z",
     re.IGNORECASE,
 )
+_LIST_END = re.compile(r"[;:\n|]|\. |\.\Z")
 _SEGMENTS = re.compile(r"[,;:\n|]|\. |\.\Z")
 _STATES = ("empty", "invalid", "required", "missing", "blank", "null", "not set", "not valid")
 # One of the hints of `may_name_a_field`, or " is " and a state, stands in every message that `fields_in` finds a field in.
@@ -148,10 +149,12 @@ def _fields_in(text: str, data_type: str) -> tuple[Named, ...]:
         text = _NO_NAME.sub("", text)
     if found := _ARE_MISSING.search(text):
         for part in text[found.end() :].split(","):
-            word = part.strip().rstrip(".")
+            word, *rest = (each.strip() for each in _LIST_END.split(part, maxsplit=1))
             if not _LISTED.match(word):
                 break
             add(field_named(word, data_type)[0], True, FIELDS_ARE_MISSING)
+            if rest:
+                break
     for segment in _SEGMENTS.split(text):
         stripped = segment.strip()
         if known := _BY_TEXT.get(stripped.casefold()):

@@ -7,6 +7,7 @@ rolled up they say exactly what the rows themselves would.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date
 from typing import Any
 
@@ -38,6 +39,14 @@ _SUMS = sql.SQL(
     GROUP BY day, data_type, quality_score IS NOT NULL, syncs_timed IS NULL
     """
 )
+
+_NAMES = """
+    SELECT DISTINCT ON (credential_id) credential_id, company_name FROM monitoring.quality_daily
+    WHERE day BETWEEN %(first)s AND %(last)s
+      AND (%(credentials)s::text[] IS NULL OR credential_id = ANY (%(credentials)s))
+      AND (%(types)s::text[] IS NULL OR data_type = ANY (%(types)s))
+    ORDER BY credential_id, company_name IS NULL, day DESC
+"""
 
 
 @storage_errors()
@@ -94,6 +103,33 @@ def read_day_sums(
         index=found.index,
         columns=list(DAILY_COLUMNS),
     )
+
+
+@storage_errors()
+def read_credential_names(
+    conn: psycopg.Connection[Any],
+    *,
+    first: date,
+    last: date,
+    credential_ids: Collection[str] | None = None,
+    data_types: Collection[str] | None = None,
+) -> dict[str, str | None]:
+    """
+    Return the credentials that have a row in some days, each with the name that its company had last; one statement.
+
+    Args:
+        conn: any session; nothing is written or committed.
+        first, last: days of the reporting time zone, both included.
+        credential_ids, data_types: of these only; None for all.
+
+    Raises:
+        StorageError: the schema is missing or older than this code, or the database unreachable.
+    """
+    asked = {
+        "credentials": None if credential_ids is None else sorted(credential_ids),
+        "types": None if data_types is None else sorted(data_types),
+    }
+    return dict(conn.execute(_NAMES, {"first": first, "last": last, **asked}).fetchall())
 
 
 def summed_up(sums: pd.DataFrame) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from psycopg import sql
 from include.sync_health.daily_quality import CALC_VERSION, DAILY_COLUMNS, DAILY_KEY
 from include.sync_health.errors import RequestError, StorageError
 from include.sync_health.field_quality import FIELD_COLUMNS
+from include.sync_health.log_start import other_ends
 from include.sync_health.quality_revisions import JUDGED_NUMBERS, REVISION_COLUMNS, REVISION_KEY, revisions
 from include.sync_health.rule_policies import DataQualityPolicy
 from include.warehouse.binary_rows import BinaryRows
@@ -276,7 +277,7 @@ class DayWriter:
             if last_read is not None and last_read > self._read_at:
                 return None
             # Other midnights: syncs that the day has lost are on the days beside it.
-            values["only_growing"] = only_growing and zone in (None, self._timezone)
+            values["only_growing"] = only_growing and not other_ends({day: zone}, timezone=self._timezone)
             if has_rows or (was_final and len(daily)):
                 outcome = self._merge(
                     values, fresh, fresh_fields if has_fields or len(fields) else None, was_final=was_final

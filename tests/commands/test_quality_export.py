@@ -187,6 +187,12 @@ def test_a_dash_is_csv_on_standard_output(stored: str, capsys: pytest.CaptureFix
         pytest.param(
             ["--export", "{}/a.csv", "--data-type", "jobs"], "--data-type: 'jobs' is unknown", id="no data type"
         ),
+        pytest.param(
+            ["--export", "{}/a.csv", "--credential", "7,8"], "--credential: '7,8' is no credential id", id="two in one"
+        ),
+        pytest.param(
+            ["--export", "{}/a.csv", "--credential", os.fsdecode(b"\xff")], "is no credential id", id="bytes, no text"
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_file(stored: str, tmp_path: Path, words: list[str], says: str) -> None:
@@ -213,6 +219,22 @@ def test_overwriting_is_asked_for_and_a_failure_keeps_the_old_file(
     export(["--export", str(path), "--overwrite"])
     assert len(read_csv(path)) == 13
     assert DAY + timedelta(days=5) == date.fromisoformat(read_csv(path)[-1]["day"])
+
+
+def test_a_file_that_comes_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    """An export of years takes minutes, and two may have the same name."""
+    path = tmp_path / "daily.csv"
+
+    def write(*, overwrite: bool) -> None:
+        with new_file(str(path), option="--export", overwrite=overwrite) as written:
+            written.write_text("ours")
+            path.write_text("theirs")
+
+    with pytest.raises(RequestError, match=r"daily\.csv is there by now; add --overwrite"):
+        write(overwrite=False)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("daily.csv", "theirs")]
+    write(overwrite=True)
+    assert path.read_text() == "ours"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import date, timedelta
 from itertools import pairwise
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from include.cli import main
+from include.commands.quality_plot import read_sums
 from include.commands.trend_picture import draw_trend, figure_of, title_of, trend_of
 from include.sync_health.errors import RequestError
+from include.warehouse.day_sums import read_credential_names
 from include.warehouse.migration import upgrade
 from include.warehouse.monitoring_session import connect
 from tests.commands.quality_files import plot
@@ -134,12 +138,64 @@ def test_the_same_numbers_give_the_same_bytes(stored: str, tmp_path: Path, words
     assert b"<dc:date>" not in (tmp_path / "1.svg").read_bytes()
 
 
+def test_what_is_asked_for_twice_is_drawn_once(stored: str, tmp_path: Path) -> None:
+    """And two credentials are what they are without being named."""
+    asked: dict[str, list[str]] = {
+        "one": ["--credential", "7", "--data-type", "invoices"],
+        "twice": ["--credential", "7", "--credential", "7", "--data-type", "invoices", "--data-type", "invoices"],
+    }
+    drawn = {}
+    for name, words in asked.items():
+        path = tmp_path / f"{name}.png"
+        assert plot(["--plot", str(path), *words]) == 0
+        drawn[name] = path.read_bytes()
+    with connect(stored) as conn:
+        apart = read_sums(conn, ["7", "8"], ["invoices", "customers"], first=DAY, last=DAY + timedelta(days=39))
+        together = read_sums(conn, [], [], first=DAY, last=DAY + timedelta(days=39))
+
+    last = DAY + timedelta(days=39)
+    pd.testing.assert_frame_equal(trend_of(apart, first=DAY, last=last), trend_of(together, first=DAY, last=last))
+
+
+def test_a_picture_of_everybody_costs_no_more_memory_than_one_of_few(stored: str, tmp_path: Path) -> None:
+    """Their rows are summed where they are stored: 28 days of each of them would be gigabytes."""
+    plot(["--plot", str(tmp_path / "before.png")])  # what drawing needs once
+    with connect(stored) as conn:
+        store_days(
+            conn, days_frame(*(day_row(DAY, n=n, credential=str(100 + c)) for n in range(40) for c in range(200)))
+        )
+    tracemalloc.start()
+    try:
+        assert plot(["--plot", str(tmp_path / "after.png")]) == 0
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 20_000_000
+
+
+def test_a_title_has_the_name_that_was_last_recorded(stored: str) -> None:
+    """Of the days and data types drawn; a day on which nobody knew it hides none."""
+    more = [
+        day_row(DAY, n=50, credential="8", company_name="Renamed"),
+        day_row(DAY, n=51, credential="8", company_name=None),
+        day_row(DAY, n=51, credential="9", company_name=None, data_type="both"),
+        day_row(DAY, n=52, credential="8", company_name="Later"),
+    ]
+    last = DAY + timedelta(days=51)
+    with connect(stored) as conn:
+        store_days(conn, days_frame(*more))
+        assert read_credential_names(conn, first=DAY, last=last) == {"7": NAME, "8": "Renamed", "9": None}
+        assert read_credential_names(conn, first=last, last=last, data_types=["both"]) == {"9": None}
+        assert read_credential_names(conn, first=DAY, last=last, credential_ids=["7"]) == {"7": NAME}
+
+
 def test_a_title_is_one_clean_line(stored: str, tmp_path: Path) -> None:
     """Its dollars begin no formula, which would not even parse."""
-    daily = days_frame(day_row(DAY, company_name=NAME))
-    title = title_of(daily, credentials=["7"], data_types=None)
+    title = title_of({"7": NAME}, credentials=["7"], data_types=None)
     assert "$1 & $2 <Co>" in title
-    assert title_of(daily, credentials=None, data_types=["both"]) == "Data quality of all 1 credentials, both"
+    assert "company unknown (credential 7)" in title_of({"7": None}, credentials=["7"], data_types=None)
+    assert title_of({"7": NAME}, credentials=None, data_types=["both"]) == "Data quality of all 1 credentials, both"
     assert plot(["--plot", str(tmp_path / "x.svg"), "--credential", "7"]) == 0
 
 
@@ -155,7 +211,9 @@ def test_a_title_is_one_clean_line(stored: str, tmp_path: Path) -> None:
             ["--plot", "{}/a.png", "--to", "9999-12-31"], "9999-12-31 lies long after 2026-04-10", id="future"
         ),
         pytest.param(["--plot", "{}/" + "n" * 300 + ".png"], "cannot be written: File name too long", id="a long name"),
+        pytest.param(["--plot", "{}/a.png", "--from", "2026-06-01"], "--from: 2026-06-01 lies after", id="too late"),
         pytest.param(["--plot", "{}/a.png", "--credential", "9"], "nothing is stored from", id="nobody"),
+        pytest.param(["--plot", "{}/a.png", "--credential", "7,8"], "'7,8' is no credential id", id="no credential"),
         pytest.param(["--plot", "{}/a.png", "--to", "2025-01-01"], "no day was ever computed", id="before all days"),
     ],
 )
@@ -185,7 +243,7 @@ def test_json_says_what_was_drawn(stored: str, tmp_path: Path, capsys: pytest.Ca
 def test_a_name_in_letters_that_the_font_lacks_is_no_warning(tmp_path: Path, name: str) -> None:
     """A warning fails a test here."""
     daily = days_frame(day_row(DAY, company_name=name))
-    title = title_of(daily, credentials=["7"], data_types=None)
+    title = title_of({"7": name}, credentials=["7"], data_types=None)
     for ending in ("svg", "png"):
         draw_trend(daily, path=tmp_path / f"x.{ending}", title=title, first=DAY, last=DAY)
         assert (tmp_path / f"x.{ending}").stat().st_size > 0

@@ -48,6 +48,11 @@ def on_source(world: MonitoredWorld, statement: str, *values: Any) -> None:
         conn.execute(statement.encode(), values)
 
 
+def delete_before(world: MonitoredWorld, cutoff: datetime) -> None:
+    """Delete what started before an instant, as the source's retention does."""
+    on_source(world, "DELETE FROM servicetitan_sync_logs WHERE started_at < %s", cutoff.replace(tzinfo=None))
+
+
 def restate(
     world: MonitoredWorld, first: date, last: date = TODAY, *, at: datetime = NOON, zone: str = "UTC"
 ) -> Restated:
@@ -181,11 +186,39 @@ def test_another_zone_does_not_replace_what_is_older_than_the_log(world: Monitor
         sync(world, NOON - days * DAY)
     first = TODAY - 24 * DAY
     restate(world, first)
-    on_source(world, "DELETE FROM servicetitan_sync_logs WHERE started_at < %s", (NOON - 10 * DAY).replace(tzinfo=None))
+    delete_before(world, NOON - 10 * DAY)
     done = restate(world, first, zone="Asia/Tokyo", at=NOON + MINUTE)
 
     assert daily(world, "day, syncs_total, is_vanished") == [(TODAY - days * DAY, 1, False) for days in (22, 21, 8)]
     assert TODAY - 21 * DAY in done.refused
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_another_zone_deletes_no_day_that_the_log_has_nothing_of(world: MonitoredWorld, zone: str) -> None:
+    """The retention has reached the early morning: the day before is over in both zones, and the old one's row stays."""
+    yesterday, midnight = TODAY - 10 * DAY, NOON - 9 * DAY - 12 * HOUR
+    for at in (midnight - 12 * HOUR, midnight + 2 * HOUR, midnight + 7 * HOUR, midnight + 20 * HOUR):
+        sync(world, at)
+    restate(world, TODAY - 12 * DAY)
+    delete_before(world, midnight + 6 * HOUR)
+    dry = estimate(world, TODAY - 12 * DAY, zone=zone)
+    done = restate(world, TODAY - 12 * DAY, zone=zone, at=NOON + MINUTE)
+
+    assert daily(world)[0] == (yesterday, 1)
+    assert (yesterday in done.refused, len(done.refused)) == (True, dry.days_refused)
+    assert sum(total for day, total in daily(world) if day > yesterday) == source_syncs(world) == 2
+
+
+def test_a_zone_by_another_name_is_the_same_zone(world: MonitoredWorld) -> None:
+    """A day that the retention has taken half of stays whole."""
+    for hours in (4, 20):
+        sync(world, NOON - 9 * DAY - 12 * HOUR + hours * HOUR)
+    restate(world, TODAY - 9 * DAY)
+    delete_before(world, NOON - 9 * DAY)
+    done = restate(world, TODAY - 9 * DAY, zone="Etc/UTC", at=NOON + MINUTE)
+
+    assert daily(world) == [(TODAY - 9 * DAY, 2)]
+    assert (done.kept, done.removed) == (1, 0)
 
 
 def test_days_read_in_the_future_are_told(world: MonitoredWorld) -> None:

@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.orchestration import housekeeping
 from include.orchestration.check_tasks import RunFacts
 from include.orchestration.daily_quality_run import LATE_DATA, late_syncs, update_daily
-from include.orchestration.housekeeping import STEPS, conclude_run, delete_old, late_pass
+from include.orchestration.housekeeping import STEPS, conclude_run, delete_old, late_pass, refuse_params
 from include.sync_health.errors import RequestError, SourceError
 from include.sync_health.policy import RetentionPolicy
 from tests.orchestration.monitored_world import NOON, MonitoredWorld, monitored_world
@@ -181,6 +181,13 @@ def test_a_step_that_is_none_is_refused(world: MonitoredWorld) -> None:
     """By name."""
     with pytest.raises(RequestError, match="quality_daily"):
         delete_old("quality_daily", now=NOON)
+
+
+def test_a_param_is_refused_and_named() -> None:
+    """Whoever asks for a dry run must not get a real one."""
+    refuse_params({})
+    with pytest.raises(RequestError, match="no Params, and would leave 'dry_run', 'before' undone; trigger it without"):
+        refuse_params({"dry_run": True, "before": "2020-01-01"})
 
 
 def context(**states: str) -> dict[str, Any]:

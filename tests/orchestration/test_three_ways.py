@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import time_machine
 from hypothesis import HealthCheck, given, settings
@@ -89,7 +90,7 @@ def restate(days: list[date] = DAYS, *, newest_first: bool = False, history: His
 WAYS = {"run by run": by_the_checks_own_dag, "month by month": by_months, "from the shell": by_the_shell}
 
 
-@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kathmandu"])
 def test_three_ways_of_computing_give_one_result(world: MonitoredWorld, zone: str) -> None:
     """And each of them twice; nobody is told."""
     in_zone(world, zone)
@@ -110,6 +111,39 @@ def test_three_ways_of_computing_give_one_result(world: MonitoredWorld, zone: st
     assert not any(row["is_final"] for row in first["quality_daily"] if row["day"] > date(2026, 3, 6))
     assert first["quality_revision"] == []
     assert is_silent(world)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_after_late_corrections_it_is_as_if_they_had_always_been(
+    world: MonitoredWorld, way: Callable[[str], None]
+) -> None:
+    """Counts, ends, statuses, data types and details changed after the days were final, in New York's 23 hours too."""
+    zone = "America/New_York"
+    in_zone(world, zone)
+    restate()
+    before = stored(world)
+    correct(world)
+    way(zone)
+    corrected = stored(world)
+    forget(world)
+    restate()
+
+    assert corrected["quality_revision"]
+    assert corrected["quality_daily"] != before["quality_daily"]
+    assert corrected | {"quality_revision": []} == stored(world)
+
+
+def correct(world: MonitoredWorld) -> None:
+    """Change every third row in one way or another, as recoveries and corrections do."""
+    with psycopg.connect(world.source_dsn) as conn:
+        for change in (
+            "records_failed = 0, records_successful = records_processed WHERE id % 15 = 0",
+            "completed_at = completed_at + interval '9 hours' WHERE id % 15 = 3",
+            "status = 'failed', error_message = 'HTTP 503' WHERE id % 15 = 6 AND status = 'completed'",
+            "data_type = 'invoices' WHERE id % 15 = 9",
+            "error_details = NULL WHERE id % 15 = 12",
+        ):
+            conn.execute(f"UPDATE servicetitan_sync_logs SET {change}".encode())
 
 
 def test_one_way_after_another_writes_nothing(world: MonitoredWorld) -> None:

@@ -200,6 +200,28 @@ SHAPES = [
     pytest.param(
         {"validation_errors": ["Duplicate item"]}, {OTHER: (1, 0)}, False, id="nothing but such errors is no detail"
     ),
+    pytest.param({"validation_errors": ""}, NO_FIELDS, False, id="a blank in place of a list says nothing"),
+    pytest.param({"validation_errors": ["", " ", None]}, NO_FIELDS, False, id="a list of blanks says nothing"),
+    pytest.param({"errors": {"zip": "", "email": "invalid"}}, {"email": (1, 0)}, True, id="a blank is no reason"),
+    pytest.param({"invalid": "3", "total": "100"}, NO_FIELDS, False, id="a number in a text is no error"),
+    pytest.param({"totalItems": "9", "invalidItems": "0"}, NO_FIELDS, True, id="a batch without an error, in texts"),
+    pytest.param(
+        {"validation_errors": json.dumps([ZIP_EMPTY, ZIP_EMPTY])}, {"zip": (2, 2)}, True, id="a list in a text"
+    ),
+    pytest.param({"validation_errors": "[]"}, NO_FIELDS, True, id="an empty list in a text"),
+    pytest.param(ZIP_EMPTY, {"zip": (1, 1)}, False, id="an entry in no list names its field only"),
+    pytest.param({"response": ZIP_EMPTY}, {"zip": (1, 1)}, False, id="nor does one in an envelope more"),
+    pytest.param({"field": "email", "code": "format"}, {"email": (1, 0)}, False, id="such an entry with a code"),
+    pytest.param(
+        {"field": "modifiedOn", "from": "2026-01-01"}, NO_FIELDS, False, id="a field that nothing is wrong with"
+    ),
+    pytest.param({"field": "modifiedOn", "type": "full"}, NO_FIELDS, False, id="the type of a job is no reason"),
+    pytest.param(
+        {"status": 404, "error": "Not Found", "path": "/api/v2/customers"}, NO_FIELDS, False, id="the path of a request"
+    ),
+    pytest.param(
+        {"path": "/api/v2/customers", "message": "Zip Code is Empty"}, {"zip": (1, 1)}, False, id="a request's message"
+    ),
     pytest.param({"errors": ["cURL error 28"]}, NO_FIELDS, False, id="errors of the API"),
     pytest.param(["cURL error 28", {"message": "503"}], NO_FIELDS, False, id="a list of errors of the API"),
     pytest.param(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from include.sync_health.daily_quality import day_bounds
-from include.sync_health.log_start import LONGEST_SILENCE, FirstRow, LogStart, log_start, refused_days
+from include.sync_health.log_start import LONGEST_SILENCE, FirstRow, LogStart, log_start, other_ends, refused_days
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BEGIN = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -64,10 +65,11 @@ def test_every_row_is_of_the_log_or_a_stray(gaps: list[int]) -> None:
     assert all(newer - older <= LONGEST_SILENCE for older, newer in pairwise(starts[len(found.strays) :]))
 
 
-def refused(start: LogStart, *, with_rows: list[date] | None = None, zone: list[date] | None = None) -> list[int]:
-    """Return the days of the month, of `DAYS` in UTC, that are refused."""
+def refused(start: LogStart, *, with_rows: list[date] | None = None, stored_in: str | None = None) -> list[int]:
+    """Return the days of the month, of `DAYS` in UTC, that are refused; all are stored as days of a zone."""
     bounds = {day: day_bounds(day, timezone="UTC") for day in DAYS}
-    return [day.day for day in refused_days(bounds, start=start, with_rows=with_rows or [], in_another_zone=zone or [])]
+    ends = other_ends(dict.fromkeys(DAYS, stored_in), timezone="UTC")
+    return [day.day for day in refused_days(bounds, start=start, with_rows=with_rows or [], other_ends=ends)]
 
 
 @pytest.mark.parametrize(
@@ -78,22 +80,40 @@ def refused(start: LogStart, *, with_rows: list[date] | None = None, zone: list[
         pytest.param(LogStart(at=None), {}, [28, 1, 2, 3], id="a log without rows: all of them"),
         pytest.param(LogStart(at=BEGIN), {"with_rows": DAYS[:1]}, [1], id="not one that has rows all the same"),
         pytest.param(LogStart(at=None), {"with_rows": DAYS[:1]}, [1, 2, 3], id="of an empty log only those without"),
-        pytest.param(LogStart(at=BEGIN), {"zone": DAYS}, [28], id="in another zone: not what its days may reach into"),
+        pytest.param(LogStart(at=BEGIN), {"stored_in": "UTC"}, [28, 1], id="stored in the same zone"),
+        pytest.param(
+            LogStart(at=datetime(2026, 3, 2, 4, 59, tzinfo=UTC)),
+            {"stored_in": "America/New_York"},
+            [28],
+            id="stored in a zone whose day ends later, in the log",
+        ),
+        pytest.param(
+            LogStart(at=datetime(2026, 3, 2, 5, tzinfo=UTC)),
+            {"stored_in": "America/New_York"},
+            [28, 1],
+            id="stored in a zone whose day ends as the log begins",
+        ),
+        pytest.param(
+            LogStart(at=datetime(2026, 3, 2, tzinfo=UTC)),
+            {"stored_in": "Asia/Tokyo"},
+            [28, 1],
+            id="stored in a zone whose day ends earlier",
+        ),
         pytest.param(
             LogStart(at=datetime(2026, 3, 2, 2, tzinfo=UTC)),
-            {"zone": DAYS},
+            {"stored_in": "Nowhere/Else"},
             [28],
-            id="in another zone: ended exactly 26 hours before",
+            id="stored in a zone that nobody knows: ended 26 hours before",
         ),
         pytest.param(
             LogStart(at=datetime(2026, 3, 2, 1, 59, tzinfo=UTC)),
-            {"zone": DAYS},
+            {"stored_in": "Nowhere/Else"},
             [],
-            id="in another zone: a minute less",
+            id="stored in a zone that nobody knows: a minute less",
         ),
     ],
 )
-def test_days_before_the_log_are_refused(start: LogStart, options: dict[str, list[date]], days: list[int]) -> None:
+def test_days_before_the_log_are_refused(start: LogStart, options: dict[str, Any], days: list[int]) -> None:
     assert refused(start, **options) == days
 
 
@@ -103,3 +123,11 @@ def test_a_stray_has_its_day() -> None:
     strays = (bounds[DAYS[0]][0], bounds[DAYS[2]][1] - timedelta(microseconds=1))
 
     assert LogStart(at=BEGIN, strays=strays).stray_days(bounds) == {DAYS[0], DAYS[2]}
+
+
+def test_zones_of_the_same_midnights_have_the_same_days() -> None:
+    """By other names, or before one of them changes its clocks; where nothing was recorded, nothing is known to differ."""
+    zones = {DAYS[0]: "Etc/UTC", DAYS[1]: "Africa/Abidjan", DAYS[2]: None, DAYS[3]: "Europe/London"}
+    assert other_ends(zones, timezone="UTC") == {}
+    summer = date(2026, 7, 1)
+    assert other_ends({summer: "Europe/London"}, timezone="UTC") == {summer: datetime(2026, 7, 1, 23, tzinfo=UTC)}

@@ -52,6 +52,8 @@ MISSING, INVALID = True, False
             {"tenant": MISSING, "number": MISSING, "zip": MISSING},
         ),
         ("Required fields are missing: trade, Zip Code is Empty", "invoices", {"trade": MISSING, "zip": MISSING}),
+        ("Required fields are missing: trade, zip. Import stopped", "invoices", {"trade": MISSING, "zip": MISSING}),
+        ("Required fields are missing: trade; City is Empty", "invoices", {"trade": MISSING, "city": MISSING}),
         ("Required fields are missing: ", "invoices", {}),
         (
             "customer_first_name, customer_last_name, or customer_name for Customer: 88123",
