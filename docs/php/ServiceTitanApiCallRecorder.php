@@ -14,6 +14,9 @@ use Psr\Log\LoggerInterface;
  *
  * A call that cannot be recorded is logged and otherwise ignored: monitoring must never fail a sync.
  * Call it once for each HTTP answer, also for retries, and with status code 0 where there was no answer.
+ *
+ * Give it a connection of its own (doctrine.dbal.connections): in that of the sync a call would vanish with a transaction
+ * that is rolled back, and an insert that fails would end that transaction.
  */
 final class ServiceTitanApiCallRecorder
 {

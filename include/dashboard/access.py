@@ -84,8 +84,9 @@ def configured_token(environ: Mapping[str, str]) -> bytes | None:
     try:
         with Path(named).expanduser().open("rb") as file:
             content = file.read(LONGEST_TOKEN_FILE + 1)
-    except OSError as error:
-        log.error("%s names a file that cannot be read (%s): no token is accepted", TOKEN_FILE_VARIABLE, error.strerror)
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~name of nobody
+        why = error.strerror if isinstance(error, OSError) else error
+        log.error("%s names a file that cannot be read (%s): no token is accepted", TOKEN_FILE_VARIABLE, why)
         return None
     token_bytes = content.strip()
     if not token_bytes or len(content) > LONGEST_TOKEN_FILE or len(token_bytes.split()) > 1:

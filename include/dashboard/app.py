@@ -52,9 +52,10 @@ def create_app() -> FastAPI:
     from include.dashboard.pages import front_page, health_page, metrics_route
 
     app = FastAPI(title=NAME, openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_api_route("/", front_page, methods=["GET"], dependencies=[login()])
-    app.add_api_route("/health", health_page, methods=["GET"], dependencies=[token_or_login()])
-    app.add_api_route("/metrics", metrics_route(), methods=["GET"], dependencies=[token_or_login()])
+    asking = ["GET", "HEAD"]  # many uptime monitors want the status alone; the server leaves the body out
+    app.add_api_route("/", front_page, methods=asking, dependencies=[login()])
+    app.add_api_route("/health", health_page, methods=asking, dependencies=[token_or_login()])
+    app.add_api_route("/metrics", metrics_route(), methods=asking, dependencies=[token_or_login()])
     return app
 
 

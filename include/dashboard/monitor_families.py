@@ -129,7 +129,7 @@ def _messages(rows: MetricRows) -> list[Family]:
 
 
 def _health(rows: MetricRows, policy_is_wrong: bool, *, now: datetime) -> list[Family]:
-    sources = {source: status for source, status, _ in rows.api_sources}
+    sources = {source: status for source, status, *_ in rows.api_sources}
     http_status, body = health_answer(rows.health, now=now)
     stored = [] if rows.health is None else [((), rows.health.as_of.timestamp())]
     return [

@@ -51,6 +51,7 @@ class Ingested:
         detail: one line for people.
         increments: `INCREMENT_COLUMNS` of what was newly counted; None of nothing.
         rows_read: rows or lines.
+        was_read: whether it was read now, or ever before.
         error: what is told nowhere else and must fail the task; None where there is nothing.
     """
 
@@ -58,6 +59,7 @@ class Ingested:
     detail: str
     increments: pd.DataFrame | None = None
     rows_read: int = 0
+    was_read: bool = True
     error: MonitorError | None = field(default=None)
 
     @property
@@ -127,13 +129,16 @@ def _tell(found: dict[str, Ingested], *, policy: Policy) -> dict[str, int]:
     """
     Emit what was newly counted; of two sources that may tell of the same calls, the better one's alone.
 
-    Also where that one could not be read now: once it can, it tells of all that it has missed.
+    Also where that one could not be read now: once it can, it tells of all that it has missed. One that never could has
+    missed more than it will tell.
     """
+    from include.sync_health.api_availability import told_status
     from include.sync_health.api_calls import application_source
     from include.sync_health.api_samples import api_samples
 
+    told = {source: told_status(source, each.status, was_read=each.was_read) for source, each in found.items()}
     believed = application_source(
-        {source: "unavailable" if each.status == "unavailable" else "available" for source, each in found.items()}
+        {source: "unavailable" if status == "unavailable" else "available" for source, status in told.items()}
     )
     increments = found[believed].increments if believed else None
     if increments is None:
@@ -156,6 +161,7 @@ def _ingest_table(storage: str, *, policy: Policy, now: datetime) -> Ingested:
         if not policy.api_calls.table:
             return _without(conn, "table", TABLE_OFF, now=now)
         before = read_sources(conn).get("table")
+        had_timings = before is not None and before.has_timings
         known = read_endpoints(conn, source="table")
         conn.commit()
         since = _read_from(before.read_until if before else None, policy=policy, now=now)
@@ -163,12 +169,12 @@ def _ingest_table(storage: str, *, policy: Policy, now: datetime) -> Ingested:
             read = _read_table(policy, since=since, until=now, known=known)
         except (SourceError, ConnectionMissing) as error:
             detail, is_told = str(error), isinstance(error, SourceError) and error.cause in WHOLE_SOURCE
-            has_timings = before.has_timings if before else True
             failing = ApiSource(
-                source="table", status="failing", has_timings=has_timings, detail=detail, updated_at=now
+                source="table", status="failing", has_timings=had_timings, detail=detail, updated_at=now
             )
             record_source(conn, failing)
-            return Ingested(status="failing", detail=detail, error=None if is_told else error)
+            was_read = before is not None and before.read_until is not None
+            return Ingested(status="failing", detail=detail, was_read=was_read, error=None if is_told else error)
         if read is None:
             return _without(conn, "table", NO_TABLE, now=now)
         with conn.transaction():
@@ -190,7 +196,7 @@ def _ingest_table(storage: str, *, policy: Policy, now: datetime) -> Ingested:
                 ApiSource(
                     source="table",
                     status="available",
-                    has_timings=True,
+                    has_timings=had_timings or bool(read.hours["response_count"].any()),
                     detail=detail,
                     read_until=now,
                     counts=counts,
@@ -292,6 +298,7 @@ def _ingest_logs(storage: str, *, policy: Policy, now: datetime) -> Ingested:
         detail=detail,
         increments=pd.concat(parts, ignore_index=True) if parts else None,
         rows_read=counts.get("lines", 0),
+        was_read=is_available or bool(before and before.read_until),
         error=error,
     )
 

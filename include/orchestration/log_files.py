@@ -6,11 +6,13 @@ Airflow's ObjectStoragePath knows) likewise. Archives are told by their first by
 
 The application's error file repeats each error of its main file. A file whose name is another one's with ``_error`` or
 ``_errors`` (``servicetitan_errors.log``, ``servicetitan_errors-2026-03-01.log``) is passed over when that other one, of
-whatever date, is found in the same folder; alone, it is read.
+whatever date, is found in the same folder, or was read there before: at a rotation it may be missing for a while. Alone,
+it is read.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import gzip
 import re
@@ -49,8 +51,8 @@ class LogFile:
 
     @property
     def stamp(self) -> str:
-        """What changes with the file."""
-        return f"{self.path} {self.size} {self.changed_at}"
+        """What changes with the file, and not with its name where it has an inode: archives are renamed every day."""
+        return f"{self.inode or self.path} {self.size} {self.changed_at}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +75,19 @@ class LogUnreadable(MonitorError):
     """A file cannot be opened, read or unpacked; one line."""
 
 
-def find_logs(patterns: Sequence[str], *, connection: str | None = None) -> Found:
+class LogChanged(LogUnreadable):
+    """Another file stands under the name by now, as at a rotation; the next run looks at it again."""
+
+
+def find_logs(patterns: Sequence[str], *, connection: str | None = None, known: Iterable[str] = ()) -> Found:
     """
     Return the files that the patterns name, each once.
 
     Args:
         patterns: absolute paths or URLs, with or without wild cards.
         connection: Airflow's connection id for URLs.
+        known: paths of files that were read before; one that the patterns still name has an error file even while it is
+            not there.
     """
     found: dict[str, LogFile] = {}
     missing = []
@@ -92,7 +100,8 @@ def find_logs(patterns: Sequence[str], *, connection: str | None = None) -> Foun
         if not files:
             missing.append(f"{_shown(pattern)}: no such file")
         found |= {each.path: each for each in files}
-    kept, copies = _without_error_copies(sorted(found.values(), key=lambda each: each.path))
+    named = [path for path in known if any(fnmatch.fnmatchcase(path, pattern) for pattern in map(_path_of, patterns))]
+    kept, copies = _without_error_copies(sorted(found.values(), key=lambda each: each.path), known=named)
     return Found(files=tuple(kept), error_copies=tuple(copies), missing=tuple(missing))
 
 
@@ -136,7 +145,9 @@ class LogStream:
         return self._held[:size]
 
     def head(self) -> bytes:
-        """Return the first `HEAD_BYTES` of a file that is no archive, as they are now."""
+        """Return the first `HEAD_BYTES`, as they are now; of an archive before anything else is read."""
+        if self.is_packed:
+            return self.read_at(0, HEAD_BYTES)
         with _unreadable():
             self._stream.seek(0)
             head: bytes = self._stream.read(HEAD_BYTES)
@@ -212,10 +223,15 @@ def _stored(path: Any) -> LogFile:
     )
 
 
-def _without_error_copies(files: Sequence[LogFile]) -> tuple[list[LogFile], list[str]]:
+def _path_of(pattern: str) -> str:
+    return pattern.removeprefix("file://")
+
+
+def _without_error_copies(files: Sequence[LogFile], *, known: Iterable[str]) -> tuple[list[LogFile], list[str]]:
     kept, copies = [], []
     names = [each.path.rpartition("/") for each in files]
-    mains = {(folder, name) for folder, _, name in names if not _ERROR_NAME.match(name)}
+    before = [path.rpartition("/") for path in known]
+    mains = {(folder, name) for folder, _, name in (*names, *before) if not _ERROR_NAME.match(name)}
     for file, (folder, _, name) in zip(files, names, strict=True):
         error = _ERROR_NAME.match(name)
         is_main = error and re.compile(rf"{re.escape(error[1])}(?=[.-]|$)")

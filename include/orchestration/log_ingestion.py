@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from include.orchestration.log_files import LogFile, LogStream, LogUnreadable, find_logs, see_file
+from include.orchestration.log_files import LogChanged, LogFile, LogStream, LogUnreadable, find_logs, see_file
 from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.log_identity import HEAD_BYTES, KnownFile, SeenFile, head_hash, match_files
 
@@ -51,10 +51,10 @@ class LogIngestion:
 
     Args:
         counts: lines by what they were, files, and response times: names are those of `LineCounts.told`, and ``files``,
-            ``error_copies``, ``copies``, ``too_short``, ``unreadable``, ``left_to_another``, ``requests``,
+            ``error_copies``, ``copies``, ``too_short``, ``unreadable``, ``changed``, ``left_to_another``, ``requests``,
             ``times_told``, ``times_estimated``.
         missing: what the policy names and is not there, and files that could not be read; one line each.
-        is_available: whether any file was found.
+        is_available: whether any file was found that can be read.
         read_until: the newest time that a counted line tells.
     """
 
@@ -102,18 +102,22 @@ def ingest_logs(
         StorageError: our database; what was committed stays.
     """
     from include.sync_health.log_reader import LineReader
+    from include.warehouse.log_positions import read_positions
     from include.warehouse.monitoring_session import connect
 
-    found = find_logs(policy.logs, connection=policy.logs_connection)
-    done = LogIngestion(missing=list(found.missing), is_available=bool(found.files))
-    done.count("error_copies", len(found.error_copies))
-    for path in found.error_copies:
-        log.info("log_file_passed_over", "%(file)s: not read: it repeats errors of another file", file=str(path))
     with connect(dsn) as conn:
+        with conn.transaction():
+            before = read_positions(conn)
+        found = find_logs(policy.logs, connection=policy.logs_connection, known=[each.path for each in before])
+        done = LogIngestion(missing=list(found.missing))
+        done.count("error_copies", len(found.error_copies))
+        for path in found.error_copies:
+            log.info("log_file_passed_over", "%(file)s: not read: it repeats errors of another file", file=str(path))
         run = _Run(conn, done, LineReader(zone=zone), names=names, clock=clock, chunk_bytes=chunk_bytes, taken=taken)
-        for file, position in run.plan(found.files):
+        for file, position in run.plan(found.files, before=before):
             run.read(file, position)
         run.close_the_rest()
+    done.is_available = done.counts.get("unreadable", 0) < len(found.files)
     for line in done.missing:
         log.warning("log_file_doubtful", "%(note)s", note=line)
     done.counts |= run.reader.counts.told()
@@ -164,37 +168,39 @@ class _Run:
             self._endpoints = set(read_endpoints(conn, source="log"))
         self._newest: int | None = None
 
-    def plan(self, files: tuple[LogFile, ...]) -> list[tuple[LogFile, LogPosition]]:
-        """Return what is to be read from where; files that are new have a position now."""
+    def plan(self, files: tuple[LogFile, ...], *, before: list[LogPosition]) -> list[tuple[LogFile, LogPosition]]:
+        """Return what is to be read from where, by the positions before; files that are new have one now."""
         from include.warehouse.api_hours import lock_source
         from include.warehouse.log_positions import LogPosition, add_position, move_position, read_positions
 
         now = self._clock()
+        finished = {each.state["finished"]: each.key for each in before if "finished" in each.state}
+        seen, read_out = [], set()
+        # In no transaction: to look at the many files of a store takes minutes.
+        for file in files:
+            self._done.count("files")
+            if file.stamp in finished:  # an archive that was read to its end is not unpacked again
+                read_out.add(finished[file.stamp])
+                continue
+            try:
+                seen.append((file, see_file(file)))
+            except LogUnreadable as error:
+                self._failed(file, error)
         # Two runs at once must not find the same file new.
         with self._conn.transaction():
             lock_source(self._conn, "log")
             stored = {each.key: each for each in read_positions(self._conn)}
-            finished = {each.state["finished"]: each for each in stored.values() if each.state.get("finished")}
-            seen = []
-            for file in files:
-                self._done.count("files")
-                if file.stamp in finished:  # an archive that was read to its end is not unpacked again
-                    self._touch(finished[file.stamp], now)
-                    continue
-                try:
-                    seen.append((file, see_file(file)))
-                except LogUnreadable as error:
-                    self._failed(file, error)
             matched = match_files([each for _, each in seen], [_known(each) for each in stored.values()])
+            # One whose plain file is there as well goes on with that.
+            for key in (read_out & stored.keys()) - {key for _, key in matched.known}:
+                self._touch(stored[key], now)
             self._done.count("copies", len(matched.copies))
             self._done.count("too_short", len(matched.short))
             by_path = {file.path: file for file, _ in seen}
             planned = []
             for known, key in matched.known:
-                before = stored[key]
-                position = replace(
-                    before, path=known.path, moves=before.moves + 1, state={**before.state, **_identity(known)}
-                )
+                old = stored[key]
+                position = replace(old, path=known.path, moves=old.moves + 1, state={**old.state, **_identity(known)})
                 if move_position(self._conn, position, now=now):
                     planned.append((by_path[known.path], position))
             for fresh in matched.fresh:
@@ -256,8 +262,8 @@ class _Run:
         if not data:
             return None
         # Emptied and written anew while it was read: then what was read is of no known file.
-        if can_change and not stream.is_packed and not _begins_as(position, stream.head()):
-            raise LogUnreadable("it has changed while it was read; the next run looks at it again")
+        if can_change and not stream.is_packed:
+            _require_same(position, stream)
         is_end = len(data) < self._chunk_bytes
         if position.state.get("in_long_line"):
             return self._past_long_line(data, position)
@@ -286,6 +292,7 @@ class _Run:
     ) -> Iterator[tuple[LogPosition, _Gathered]]:
         """Yield what is to be committed together: a position, and what the chunks before it come to."""
         gathered, before = _Gathered(), position
+        _require_same(position, stream)  # it was looked at a while ago
         try:
             while (chunk := self._chunk(stream, position, can_change=bool(file.inode))) is not None:
                 block, position = chunk
@@ -297,7 +304,7 @@ class _Run:
             if gathered.chunks:  # what was read before it
                 yield replace(position, moves=before.moves), gathered
             raise
-        if stream.is_packed and not position.state.get("finished"):
+        if stream.is_packed and position.state.get("finished") != file.stamp:
             position = replace(position, state={**position.state, "finished": file.stamp})
         if gathered.chunks or position.state != before.state:
             yield replace(position, moves=before.moves), gathered
@@ -353,7 +360,7 @@ class _Run:
         move_position(self._conn, replace(position, moves=position.moves + 1), now=now)
 
     def _failed(self, file: LogFile, error: LogUnreadable) -> None:
-        self._done.count("unreadable")
+        self._done.count("changed" if isinstance(error, LogChanged) else "unreadable")
         self._done.missing.append(f"{file.path}: cannot be read: {error}")
 
 
@@ -367,9 +374,10 @@ def _known(position: LogPosition) -> KnownFile:
     )
 
 
-def _begins_as(position: LogPosition, head: bytes) -> bool:
-    found: bool = head_hash(head[: position.state["head_bytes"]]) == position.state["head_hash"]
-    return found
+def _require_same(position: LogPosition, stream: LogStream) -> None:
+    """Refuse another file than the one that the position is of."""
+    if head_hash(stream.head()[: position.state["head_bytes"]]) != position.state["head_hash"]:
+        raise LogChanged("it has changed while it was read; the next run looks at it again")
 
 
 def _identity(file: SeenFile) -> dict[str, Any]:

@@ -88,15 +88,16 @@ def measure_syncs(facts: RunFacts, *, now: datetime | None = None) -> dict[str, 
         newest = newest_emission(conn, task=MEASURE_SYNCS)
         if newest is not None and newest.window_to >= as_of:
             return _skipped("syncs", _already(newest))
-        # Whatever was open when we last counted may have ended since, however long ago it started.
-        open_ids = open_syncs_at(
-            conn,
-            check=SYNC_FAILURES.name,
-            at=newest.window_to if newest else window.start,
-            within=policy.source.id_slack,
-        )
-        conn.commit()
         since = counted_since(window, late_syncs=policy.metrics.late_syncs, newest=newest)
+        # Whatever was open when we last counted may have ended since, however long ago it started. What was open when the
+        # hours began ended in one of them perhaps: these are replaced whole, and would lose it.
+        open_ids, earlier = (
+            open_syncs_at(conn, check=SYNC_FAILURES.name, at=at, within=policy.source.id_slack)
+            for at in (newest.window_to if newest else window.start, since)
+        )
+        if open_ids is not None:
+            open_ids = sorted({*open_ids, *(earlier or ())})
+        conn.commit()
         read, credentials = _read(around, since=since, open_ids=open_ids)
         events = sync_events(
             read.runs, credentials, since=since, as_of=as_of, duration_fallback=policy.duration_fallback
@@ -169,7 +170,7 @@ def measure_quality(facts: RunFacts, *, now: datetime | None = None) -> dict[str
         newest = newest_emission(conn, task=MEASURE_QUALITY)
         if newest is not None and newest.window_to >= as_of:
             return _skipped("data quality", _already(newest))
-        open_ids = open_syncs_at(conn, check=SYNC_FAILURES.name, at=since, within=SYNC_FAILURES.every)
+        open_ids = open_syncs_at(conn, check=SYNC_FAILURES.name, at=since, within=around.policy.source.id_slack)
         conn.commit()
         read, credentials = _read(around, since=since, open_ids=open_ids or (), needs_counts=True)
         totals = quality_totals(read.runs, credentials, since=since, as_of=as_of)

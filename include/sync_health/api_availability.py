@@ -42,6 +42,16 @@ SWITCH_ON: Mapping[ApiMeasure, str] = MappingProxyType(
 """The sentence that stands in place of an unavailable measure."""
 
 
+def told_status(source: str, status: str, *, was_read: bool) -> str:
+    """
+    Return a source's status as figures take it: one that fails and never was read has told nothing, and is not there.
+
+    Its place is another one's that has: a table without its GRANT must not hide what the log tells. Of our probe nothing
+    is read, and what it was answered is counted.
+    """
+    return "unavailable" if status == "failing" and not was_read and source != "probe" else status
+
+
 def source_of(measure: ApiMeasure, *, statuses: Mapping[str, str], timed: Mapping[str, bool]) -> str | None:
     """
     Return the source that is believed for a measure; None: it is unavailable.
@@ -51,7 +61,7 @@ def source_of(measure: ApiMeasure, *, statuses: Mapping[str, str], timed: Mappin
     Of circuit breakers the log alone tells. A source that fails now has told what it told: what is stored of it counts.
 
     Args:
-        statuses: of the sources that are known: ``available``, ``unavailable`` or ``failing``.
+        statuses: of the sources that are known, by `told_status`: ``available``, ``unavailable`` or ``failing``.
         timed: whether a source has response times.
     """
     there = {

@@ -17,7 +17,7 @@ import pandas as pd
 from include.sync_health.api_calls import application_source
 from include.sync_health.api_rule_policies import ApiErrorsPolicy, ApiLatencyPolicy
 from include.sync_health.api_window import NOBODY_TELLS, ApiWindow, counted_until, hours_words, judged_hours
-from include.sync_health.endpoints import OTHER
+from include.sync_health.endpoints import OTHER, UNKNOWN
 from include.sync_health.failures import observation_frame, window_words
 from include.sync_health.response_times import quantile
 from include.sync_health.verdicts import ErrorClass, Severity, Verdict
@@ -59,6 +59,9 @@ def judge_api_errors(
     for environment, endpoint in sorted({*groups, *open_keys}):
         found = groups.get((environment, endpoint))
         failed, calls, statuses = (0, 0, {}) if found is None else _failures(found)
+        if endpoint == UNKNOWN and found is not None and failed > found["requests"].sum():
+            # A log tells the last of several tries without its endpoint: the call itself is among the others.
+            calls = max(failed, _calls_of(environment, groups))
         verdict, reason = _errors_verdict(failed, calls, told=source is not None, policy=policy, until=until)
         is_high = policy.high_share is not None and calls and 100 * failed >= policy.high_share * calls
         share = 100 * failed / calls if calls else None
@@ -216,6 +219,10 @@ def _failures(found: pd.DataFrame) -> tuple[int, int, dict[str, int]]:
     statuses = {"no answer" if status == "0" else status: number for number, status in ranked}
     # A log may have lost the lines of the requests whose errors it tells.
     return failed, max(int(found["requests"].sum()), failed), statuses
+
+
+def _calls_of(environment: str, groups: Mapping[EndpointKey, pd.DataFrame]) -> int:
+    return sum(int(found["requests"].sum()) for (each, _), found in groups.items() if each == environment)
 
 
 def _status_words(status: str) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 import psycopg
 from psycopg import sql
 
-from include.sync_health.api_availability import SWITCH_ON, ApiMeasure, source_of
+from include.sync_health.api_availability import SWITCH_ON, ApiMeasure, source_of, told_status
 from include.sync_health.response_times import quantile
 from include.warehouse.api_hour_reader import read_sources
 from include.warehouse.figures import conditions, percent, ratio, require_hours
@@ -177,11 +177,18 @@ def who_tells(conn: psycopg.Connection[Any], measure: ApiMeasure) -> Told:
     sources = {str(name): each for name, each in read_sources(conn).items()}
     found = source_of(
         measure,
-        statuses={name: each.status for name, each in sources.items()},
+        statuses={
+            name: told_status(name, each.status, was_read=each.read_until is not None) for name, each in sources.items()
+        },
         timed={name: each.has_timings for name, each in sources.items()},
     )
     if found is None:
-        return Told(source=None, unavailable=SWITCH_ON[measure])
+        failing = [
+            f" The {name} cannot be read: {each.detail}"
+            for name, each in sorted(sources.items())
+            if each.status == "failing" and source_of(measure, statuses={name: "available"}, timed={name: True}) == name
+        ]
+        return Told(source=None, unavailable=SWITCH_ON[measure] + "".join(failing))
     chosen = sources[found]
     is_failing = chosen.status == "failing"
     return Told(

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from include.sync_health.api_availability import ApiMeasure, source_of
+from include.sync_health.api_availability import ApiMeasure, source_of, told_status
 from include.sync_health.health import StoredHealth
 from include.sync_health.metric_contract import CREDENTIAL_STATUSES, SYNC_FAILURES, UNKNOWN, metrics_kept
 from include.sync_health.policy import MonitoringLevel
@@ -91,7 +91,9 @@ _QUALITY = """
     FROM monitoring.quality_gauge
 """
 
-_API_SOURCES = "SELECT source, status, has_timings FROM monitoring.api_source ORDER BY source"
+_API_SOURCES = """
+    SELECT source, status, has_timings, read_until IS NOT NULL FROM monitoring.api_source ORDER BY source
+"""
 
 _API_CALLS = """
     SELECT coalesce(nullif(environment, ''), %(unknown)s), coalesce(nullif(endpoint, ''), %(unknown)s),
@@ -144,7 +146,7 @@ class MetricRows:
         credentials: environment, status, company_id, credential_id; True for what a credential is now, False for what
             it was within `STATUS_KEPT`; when its token expires, or None.
         quality: environment, data_type, company_id, credential_id; records total, valid, invalid.
-        api_sources: source, status (available, unavailable, failing), whether it has response times.
+        api_sources: source, status (available, unavailable, failing), whether it has response times, whether it was read.
         api_calls: of the one source that is believed for calls: environment, endpoint, status_code as text, company_id,
             credential_id; requests, errors, timed calls, their milliseconds, and how many lie in each bucket of the
             histogram, not cumulated. None where there is no source.
@@ -227,14 +229,14 @@ def told_sources(sources: Sequence[Row]) -> tuple[str | None, str | None]:
     """
     Return whose calls are told, and whose response times, as `source_of` has it; None where there is no source.
 
-    One that fails stays the one that is told: a counter that stands still is right, and that of another source in its
-    place would look as if calls had been made.
+    One that fails stays the one that is told, once it was read: a counter that stands still is right, and that of another
+    source in its place would look as if calls had been made.
 
     Args:
         sources: as `MetricRows.api_sources` has them.
     """
-    statuses = {source: status for source, status, _ in sources}
-    timed = {source: has_timings for source, _, has_timings in sources}
+    statuses = {source: told_status(source, status, was_read=was_read) for source, status, _, was_read in sources}
+    timed = {source: has_timings for source, _, has_timings, _ in sources}
     return (
         source_of(ApiMeasure.CALLS, statuses=statuses, timed=timed),
         source_of(ApiMeasure.RESPONSE_TIMES, statuses=statuses, timed=timed),

@@ -121,3 +121,11 @@ def test_a_file_that_holds_no_token_is_told(
 
     assert [TOKEN_FILE_VARIABLE in record.getMessage() for record in caplog.records] == [True]
     assert "words" not in caplog.text.replace("one word of text", "")
+
+
+def test_a_file_in_the_home_of_nobody_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """And keeps no login from being asked for."""
+    with caplog.at_level(logging.ERROR, "servicetitan.dashboard"):
+        assert configured_token({TOKEN_FILE_VARIABLE: "~no-such-user-at-all/token"}) is None
+
+    assert [TOKEN_FILE_VARIABLE in record.getMessage() for record in caplog.records] == [True]

@@ -175,8 +175,20 @@ def test_nothing_else_is_there(server: Server, path: str) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
+def test_the_status_alone_can_be_asked_for(server: Server, route: str) -> None:
+    """As uptime monitors do: what a GET would answer, without its body, and nothing for those whom no GET lets in."""
+    viewer = {"Authorization": f"Bearer {server.token_of('viewer')}"}
+
+    asked, told = (server.anonymous.request(method, PREFIX + route, headers=viewer) for method in ("HEAD", "GET"))
+
+    assert (asked.status_code, asked.headers["content-type"]) == (told.status_code, told.headers["content-type"])
+    assert (asked.content, bool(told.content)) == (b"", True)
+    assert server.anonymous.head(PREFIX + route).status_code == 401
+
+
+@pytest.mark.parametrize("route", ROUTES)
 def test_nothing_is_changed_by_asking(server: Server, route: str) -> None:
-    """There is no other method than GET."""
+    """There is no other method than GET and HEAD."""
     for method in ("POST", "PUT", "PATCH", "DELETE"):
         answer = server.anonymous.request(method, PREFIX + route, headers={"Authorization": f"Bearer {SESAME}"})
         assert answer.status_code == 405

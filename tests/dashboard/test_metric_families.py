@@ -90,7 +90,8 @@ def planted_rows(draw: st.DrawFn) -> Planted:
 
 def rows_of(planted: Planted) -> MetricRows:
     """Return the rows as the reader gives them."""
-    counted, timed = told_sources(planted.sources)
+    sources = [(*each, True) for each in planted.sources]  # each was read
+    counted, timed = told_sources(sources)
 
     def calls(source: str | None) -> list[tuple[object, ...]] | None:
         return source and [  # type: ignore[return-value]
@@ -116,7 +117,7 @@ def rows_of(planted: Planted) -> MetricRows:
             (each.environment, each.data_type, each.company_id, each.credential_id, *each.records)
             for each in planted.quality
         ],
-        api_sources=planted.sources,
+        api_sources=sources,
         api_calls=calls(counted),
         api_timings=calls(timed),
         checks=(),

@@ -15,7 +15,10 @@ import pytest
 from include.orchestration import api_metrics_run
 from include.sync_health.checks import API_METRICS
 from include.sync_health.errors import MonitorError, SourceError
+from include.sync_health.policy import MonitoringLevel
 from include.sync_health.sync_metrics import Sample
+from include.warehouse.api_figures import errors_by_endpoint, response_times
+from include.warehouse.metric_reader import read_metric_rows
 from tests.orchestration.calling_world import bad_calls, bring_in, call_badly, good_calls, store_hour
 from tests.orchestration.monitored_world import NOON, MonitoredWorld, monitored_world
 from tests.sync_health.call_rows import Call
@@ -198,6 +201,94 @@ def test_a_table_of_another_shape_fails_the_task_and_stops_no_other_source(
     assert source(world, "table")["read_until"] == NOON + MINUTE, "how far it was read is not forgotten"
     assert counted(world, "log") == 3
     assert states(world)["api_errors"] == "firing"
+
+
+def lines_of(world: MonitoredWorld, *, hour: datetime, number: int = 3) -> str:
+    """Requests as the application logs them, each with an answer that tells its time."""
+    kinds = (
+        ("ServiceTitan API GET request", {"params": {}}),
+        ("ServiceTitan API response processed", {"method": "GET", "status_code": 200, "duration_ms": 250}),
+    )
+    return "".join(
+        json.dumps(
+            {
+                "message": message,
+                "context": {"endpoint": "/customers", **context, "credential_id": world.credential},
+                "level": 200,
+                "level_name": "INFO",
+                "channel": "servicetitan",
+                "datetime": (hour + each * MINUTE).isoformat(),
+                "extra": {},
+            }
+        )
+        + "\n"
+        for each in range(number)
+        for message, context in kinds
+    )
+
+
+def keep_log(world: MonitoredWorld, folder: Path, *, hour: datetime) -> None:
+    """Have the application log some requests, and the policy name the file."""
+    (folder / "servicetitan.log").write_text(lines_of(world, hour=hour))
+    with world.overlay.open("a") as overlay:
+        overlay.write(f"api_calls: {{logs: ['{folder}/servicetitan.log']}}\n")
+
+
+def test_what_the_log_tells_is_told_once(world: MonitoredWorld, told: list[Sample], tmp_path: Path) -> None:
+    """A retry and the next run add nothing."""
+    keep_log(world, tmp_path, hour=NOON - HOUR)
+    for as_of in (FIVE_PAST, FIVE_PAST, FIVE_PAST + HOUR):
+        bring_in(world, as_of)
+
+    assert counted(world, "log") == 3
+    assert sums(told) == {"servicetitan.api.requests": 3, "servicetitan.api.response_time": 3}
+
+
+def test_a_table_that_never_could_be_read_hides_nothing_that_the_log_tells(
+    world: MonitoredWorld, told: list[Sample], tmp_path: Path
+) -> None:
+    """As where somebody created it and forgot the GRANT: metrics and figures are the log's."""
+    keep_log(world, tmp_path, hour=NOON - HOUR)
+    create_calls(world.source_dsn, "ALTER TABLE servicetitan_api_calls DROP endpoint")
+
+    with pytest.raises(SourceError, match="has no column endpoint or api_endpoint"):
+        bring_in(world, FIVE_PAST)
+
+    assert sums(told) == {"servicetitan.api.requests": 3, "servicetitan.api.response_time": 3}
+    with psycopg.connect(world.monitoring_dsn) as conn:
+        figures = errors_by_endpoint(conn, start=NOON - HOUR, end=NOON)
+        conn.commit()
+        page = read_metric_rows(conn, checks=(), level=MonitoringLevel.STANDARD, now=FIVE_PAST)
+    assert (figures.told.source, figures.requests) == ("log", 3)
+    assert [sum(row[5] for row in rows or ()) for rows in (page.api_calls, page.api_timings)] == [3, 3]
+
+
+def test_a_table_without_a_time_leaves_times_to_the_log(
+    world: MonitoredWorld, told: list[Sample], tmp_path: Path
+) -> None:
+    """Until it has one; from then on it is believed, also in hours without a call."""
+    keep_log(world, tmp_path, hour=NOON - HOUR)
+    create_calls(world.source_dsn)
+    write_calls(world.source_dsn, [Call(at=NOON - HOUR, credential=str(world.credential), ms=None)])
+    bring_in(world, FIVE_PAST)
+    with psycopg.connect(world.monitoring_dsn) as conn:
+        assert response_times(conn, start=NOON - HOUR, end=NOON).told.source == "log"
+
+    write_calls(world.source_dsn, [Call(at=NOON, credential=str(world.credential), ms=80.0)])
+    for later in (1, 12, 13):
+        bring_in(world, FIVE_PAST + later * HOUR)
+        assert source(world, "table")["has_timings"]
+
+
+def test_a_log_of_which_no_file_can_be_read_is_failing(world: MonitoredWorld, tmp_path: Path) -> None:
+    """It is there and tells nothing, which is not 0."""
+    keep_log(world, tmp_path, hour=NOON - HOUR)
+    (tmp_path / "servicetitan.log").write_bytes(b"\x1f\x8bno archive")
+
+    with pytest.raises(MonitorError, match=r"servicetitan\.log: cannot be read"):
+        bring_in(world, FIVE_PAST)
+
+    assert source(world, "log")["status"] == "failing"
 
 
 def test_a_log_that_is_not_there_fails_the_task(world: MonitoredWorld, tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,10 @@ import psycopg
 import pytest
 
 from include.orchestration import log_ingestion
-from include.orchestration.log_ingestion import LogIngestion, ingest_logs
-from include.simulation.monolog_files import SECRETS, START, TEMPLATES, LogPlan, LogTruth, write_log
+from include.simulation.monolog_files import SECRETS, START, TEMPLATES, write_log
 from include.sync_health import endpoints
-from include.sync_health.measuring_policies import ApiCallsPolicy
 from include.warehouse.migration import upgrade
-
-NOW = START + timedelta(days=30)
-"""So late that no request waits for its answer any more; at `START` all of them do."""
-
-CHUNK = 64 << 10
+from tests.orchestration.read_logs import CHUNK, ingest, plan, stored, told
 
 
 @pytest.fixture
@@ -45,62 +38,6 @@ def dsn(make_database: Callable[..., str]) -> str:
 def _small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two chunks a commit: these files have about ten."""
     monkeypatch.setattr(log_ingestion, "COMMIT_CHUNKS", 2)
-
-
-def ingest(dsn: str, *patterns: str | Path, chunk_bytes: int = CHUNK, now: datetime = NOW) -> LogIngestion:
-    """Read what is new in the files, once."""
-    return ingest_logs(
-        dsn,
-        policy=ApiCallsPolicy(logs=tuple(map(str, patterns))),
-        names={"1001": ("production", "7")},
-        zone=UTC,
-        clock=lambda: now,
-        chunk_bytes=chunk_bytes,
-    )
-
-
-def stored(dsn: str) -> dict[str, Any]:
-    """Return what is counted, in the shape of the truth."""
-    with psycopg.connect(dsn) as conn:
-        rows = conn.execute(
-            "SELECT hour, credential_id, endpoint, status_code, requests, errors, retries, rate_limited, circuit_opened,"
-            " response_count, response_ms_sum FROM monitoring.api_call_hourly WHERE source = 'log'"
-        ).fetchall()
-    found: dict[str, Any] = {name: Counter() for name in ("requests", "errors", "retries", "rate", "circuit", "times")}
-    for hour, credential, endpoint, status, *numbers, _ in rows:
-        key = (hour.astimezone(UTC), credential, endpoint, status)
-        for name, key_of, number in zip(found, (key, key, key[:2], key[:2], key[:2], key), numbers, strict=True):
-            if number:
-                found[name][key_of] += number
-    found["milliseconds"] = sum(row[-1] for row in rows)
-    return found
-
-
-def told(*truths: LogTruth) -> dict[str, Any]:
-    """Return the truth of several files in the same shape."""
-    found: dict[str, Any] = {name: Counter() for name in ("requests", "errors", "retries", "rate", "circuit", "times")}
-    milliseconds = 0.0
-    for truth in truths:
-        for name, counter in zip(
-            found,
-            (
-                truth.requests,
-                truth.errors,
-                truth.retries,
-                truth.rate_limited,
-                truth.circuit_opened,
-                Counter({key: len(times) for key, times in truth.times_ms.items()}),
-            ),
-            strict=True,
-        ):
-            found[name].update(counter)
-        milliseconds += sum(sum(times) for times in truth.times_ms.values())
-    return {**found, "milliseconds": pytest.approx(milliseconds)}
-
-
-def plan(**changes: Any) -> LogPlan:
-    """Return the plan of a file of some chunks."""
-    return LogPlan(**{"lines": 2_000, "credentials": 8, **changes})
 
 
 @pytest.mark.parametrize(
@@ -331,7 +268,15 @@ def test_what_cannot_be_unpacked_is_told_and_keeps_no_other_file_back(dsn: str, 
 
     assert done.counts["unreadable"] == 1
     assert "broken.log.gz" in done.missing[0]
+    assert done.is_available
     assert stored(dsn) == told(truth)
+
+
+def test_where_no_file_can_be_read_the_log_is_not_available(dsn: str, tmp_path: Path) -> None:
+    """It is there, and nobody knows what is in it: that is not 0."""
+    (tmp_path / "broken.log.gz").write_bytes(b"\x1f\x8bnot really")
+
+    assert not ingest(dsn, tmp_path / "*").is_available
 
 
 def test_nothing_secret_is_stored(dsn: str, tmp_path: Path) -> None:
@@ -444,5 +389,6 @@ def test_a_file_emptied_while_it_is_read_is_left_and_found_again(
     done = ingest(dsn, tmp_path / "servicetitan.log*", now=START)
 
     assert "has changed while it was read" in done.missing[0]
+    assert (done.counts["changed"], done.counts.get("unreadable", 0)) == (1, 0), "a rotation is no trouble"
     ingest(dsn, tmp_path / "servicetitan.log*")
     assert stored(dsn) == told(first, second)

@@ -180,6 +180,23 @@ def test_a_sync_of_days_counts_when_it_ends(world: MonitoredWorld, statsd: Stats
     assert durations == [(3 * DAY + MINUTE) / timedelta(milliseconds=1)]
 
 
+def test_a_sync_of_days_stays_in_the_hour_of_its_end(world: MonitoredWorld, statsd: StatsdServer) -> None:
+    """Later runs replace that hour, and must read it again although it started long before the slack."""
+    long = world.hub.add_run(world.credential, status="running", started_at=NOON - 3 * DAY)
+    others = [NOON - 3 * DAY + number * timedelta(seconds=40) for number in range(1_500)]
+    world.hub.copy_runs(
+        Run(credential=world.credential, started_at=at, completed_at=at + timedelta(seconds=30)) for at in others
+    )
+    world.tick(NOON - DAY)
+    measure(world)
+    world.hub.finish_run(long, at=NOON + MINUTE)
+
+    for later in (1, 2, 3):
+        measure(world, NOON + later * TICK)
+        (row,) = world.rows("SELECT sum(syncs_completed) AS n FROM monitoring.sync_hour WHERE hour = %s", NOON)
+        assert row["n"] == 1, later
+
+
 def test_two_runs_at_once_tell_each_sync_once(world: MonitoredWorld, statsd: StatsdServer) -> None:
     """Both have read the source before either counts."""
     for number in range(20):

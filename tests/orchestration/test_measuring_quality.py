@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from include.simulation.hub_plus import Run
 from include.simulation.statsd_server import StatsdServer
 from include.sync_health.checks import DATA_QUALITY
 from include.sync_health.errors import SourceError
@@ -72,6 +74,22 @@ def test_without_the_counts_syncs_are_counted_all_the_same(world: MonitoredWorld
     assert statsd.gauges(f"{PREFIX}sync") == {}
     with pytest.raises(SourceError, match="records_"):
         measure_data(world)
+
+
+def test_the_records_of_a_sync_of_days_are_among_them(world: MonitoredWorld, statsd: StatsdServer) -> None:
+    """Also where no tick ran just when the 24 hours began: an earlier one remembers that it was open."""
+    long = world.hub.add_run(world.credential, status="running", started_at=NOON - 3 * DAY)
+    others = [NOON - 3 * DAY + number * timedelta(seconds=40) for number in range(1_500)]
+    world.hub.copy_runs(
+        Run(credential=world.credential, started_at=at, completed_at=at + timedelta(seconds=30)) for at in others
+    )
+    world.tick(NOON - DAY - 2 * HOUR)
+    world.hub.finish_run(long, at=NOON - HOUR, records=(30, 10, 20))
+
+    measure_data(world)
+
+    # Its own alone: the sync that ended at nine has an id from before all these, which no window of ids reaches.
+    assert gauge(statsd, "data_quality.total_records") == 30
 
 
 def test_quality_is_told_of_the_last_24_hours(world: MonitoredWorld, statsd: StatsdServer) -> None:

@@ -293,6 +293,32 @@ def test_errors_of_which_a_log_lost_the_requests_are_no_more_than_all() -> None:
     assert found.evidence["share_percent"] == 100
 
 
+@pytest.mark.parametrize(
+    ("made", "verdict", "share"),
+    [
+        pytest.param(50_000, "clear", 0.4, id="of many calls they are few"),
+        pytest.param(1_000, "breach", 20.0, id="of few they are many"),
+        pytest.param(50, "breach", 100.0, id="more than all that the log tells"),
+    ],
+)
+def test_failures_of_which_a_log_tells_no_endpoint_are_a_share_of_all_calls(
+    made: int, verdict: str, share: float
+) -> None:
+    """The last of several tries is logged without one: the call itself is among those of some endpoint."""
+    tries = stored([Call(endpoint="", status=0, ms=None)] * 200, source="log", requests=0, errors=1)
+    answered = stored([Call()], source="log", requests=made)
+    sandbox = stored([Call(credential="2")], source="log", requests=1_000_000)
+
+    found = {
+        (each.environment, each.identity["endpoint"]): each
+        for each in errors(window(tries, answered, sandbox, sources={"log": state()}))
+    }
+
+    said = found["production", ""]
+    assert (str(said.verdict), said.evidence["share_percent"]) == (verdict, share)
+    assert said.evidence["failed_calls"] == 200
+
+
 def test_what_is_wrong_is_refused() -> None:
     """A naive instant, a frame of something else."""
     with pytest.raises(ValueError, match="aware"):

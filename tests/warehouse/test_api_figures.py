@@ -235,6 +235,20 @@ def test_a_failing_source_tells_what_it_told_and_says_so(conn: psycopg.Connectio
     assert found.told.read_until == FIRST_HOUR
 
 
+def test_a_failing_source_that_was_never_read_is_not_there_and_says_why(conn: psycopg.Connection[Any]) -> None:
+    """The next one tells; without any the sentence says what is in the way, where that one would tell."""
+    store_source(conn, "table", "failing", detail="permission denied", read_until=None)
+    limits, circuits = rate_limit_incidents(conn, **RANGE), circuit_openings(conn, **RANGE)
+    store_source(conn, "log")
+    store_calls(conn, [call(FIRST_HOUR, source="log", response_ms=None)])
+
+    assert (limits.total, circuits.total) == (None, None)
+    assert limits.told.unavailable == f"{SWITCH_ON[ApiMeasure.RATE_LIMITS]} The table cannot be read: permission denied"
+    assert circuits.told.unavailable == SWITCH_ON[ApiMeasure.CIRCUIT_OPENINGS]
+    errors = errors_by_endpoint(conn, **RANGE)
+    assert (errors.told.source, errors.told.doubt, errors.requests) == ("log", None, 1)
+
+
 def test_without_the_table_each_figure_is_of_the_next_source(conn: psycopg.Connection[Any]) -> None:
     """Our probe's times, the log's errors and incidents."""
     store_calls(

@@ -103,18 +103,34 @@ def test_rows_are_of_one_moment(conn: psycopg.Connection[Any], dsn: str) -> None
     ("sources", "told"),
     [
         pytest.param([], (None, None), id="none"),
-        pytest.param([("table", "available", True)], ("table", "table"), id="the table"),
+        pytest.param([("table", "available", True, True)], ("table", "table"), id="the table"),
         pytest.param(
-            [("log", "available", False), ("probe", "available", True)], ("log", "probe"), id="the probe's times"
+            [("log", "available", False, True), ("probe", "available", True, False)],
+            ("log", "probe"),
+            id="the probe's times",
         ),
         pytest.param(
-            [("table", "failing", True), ("log", "available", True)], ("table", "table"), id="one that fails stays"
+            [("table", "failing", True, True), ("log", "available", True, True)],
+            ("table", "table"),
+            id="one that fails stays",
         ),
         pytest.param(
-            [("table", "unavailable", True), ("log", "available", True)], ("log", "log"), id="one that is gone"
+            [("table", "failing", True, False), ("log", "available", True, True)],
+            ("log", "log"),
+            id="one that fails and was never read has told nothing",
+        ),
+        pytest.param(
+            [("log", "failing", False, False), ("probe", "failing", True, False)],
+            ("probe", "probe"),
+            id="our probe's calls are counted, whatever became of them",
+        ),
+        pytest.param(
+            [("table", "unavailable", True, True), ("log", "available", True, True)],
+            ("log", "log"),
+            id="one that is gone",
         ),
     ],
 )
-def test_one_source_is_told(sources: list[tuple[str, str, bool]], told: tuple[str | None, str | None]) -> None:
+def test_one_source_is_told(sources: list[tuple[str, str, bool, bool]], told: tuple[str | None, str | None]) -> None:
     """Of calls, and of response times."""
     assert told_sources(sources) == told
