@@ -37,8 +37,10 @@ def slack_findings(
 
     Never raises for what Slack answers, or for no answer within ``timeout`` seconds for each call.
     """
-    from slack_sdk import WebClient
     from slack_sdk.errors import SlackApiError, SlackClientError
+
+    from include.orchestration.slack_client import DirectClient
+    from include.orchestration.slack_sender import quiet_logger
 
     name = "slack.token"
     if connection.conn_type != "slack" or not connection.password:
@@ -53,10 +55,20 @@ def slack_findings(
         key: str(connection.extra[key]) for key in ("base_url", "proxy") if connection.extra.get(key)
     }
     # slack_sdk would try a dropped call again by itself: a probe need not.
-    client = WebClient(token=connection.password, timeout=timeout, retry_handlers=[], **options)
+    client = DirectClient(
+        token=connection.password, timeout=timeout, retry_handlers=[], logger=quiet_logger(), **options
+    )
     try:
         answer = client.auth_test()
     except SlackApiError as error:
+        status = int(error.response.status_code)
+        if 300 <= status < 400:
+            yield failed(
+                name,
+                f"Slack cannot be reached: its address leads elsewhere (HTTP {status}), and the token is not sent there",
+                fix="correct base_url in the connection's extra, or the proxy",
+            )
+            return
         code = without(error.response.get("error", "an unreadable answer"), connection.secrets)
         yield failed(name, f"Slack refuses the token: {code}", fix="install the app again and store its new bot token")
         return

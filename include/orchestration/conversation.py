@@ -37,16 +37,20 @@ ALONE = Conversation()
 """No conversation: a summary, a test."""
 
 
-def conversation_of(reason: NotifyReason, *, thread: str | None, parent: Mapping[str, Any] | None) -> Conversation:
+def conversation_of(
+    reason: NotifyReason, *, thread: str | None, parent: Mapping[str, Any] | None, is_open: bool = False
+) -> Conversation:
     """
     Return what a delivery is sent into.
 
-    A close is a quiet reply: the first message, edited, shows it in the channel.
+    A close is a quiet reply: the first message, edited, shows it in the channel. One that goes out late and finds an alert
+    open again is not: it is the message that tells of that.
 
     Args:
         reason: the delivery's.
         thread: its conversation; None for a summary.
         parent: the receipt of the first message sent there; None if none was, or none that can be referred to.
+        is_open: one of the alerts that it speaks of is open now.
     """
     if thread is None:
         return ALONE
@@ -54,4 +58,4 @@ def conversation_of(reason: NotifyReason, *, thread: str | None, parent: Mapping
         return Conversation(begins=True)
     if reason is NotifyReason.UPDATED:
         return Conversation(parent=parent, edits=True)
-    return Conversation(parent=parent, broadcast=reason is not NotifyReason.CLOSED)
+    return Conversation(parent=parent, broadcast=is_open or reason is not NotifyReason.CLOSED)

@@ -8,6 +8,7 @@ the alarm quiet), so it lives in an Airflow connection and is neither logged nor
 from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 from include.orchestration.connections import ConnectionValues, find_connection
 from include.orchestration.structured_logs import DecisionLog
@@ -37,13 +38,13 @@ def ping_dead_man(conn_id: str | None, *, check: str) -> bool:
         timeout = httpx.Timeout(TIMEOUT_SECONDS).as_dict()
         request = httpx.Request("GET", address_of(find_connection(conn_id)), extensions={"timeout": timeout})
         # By the transport: a client logs every address. Nor does it follow redirects, which would take the secret along.
-        with httpx.HTTPTransport() as transport:
+        with httpx.HTTPTransport(proxy=_proxy_to(request.url.scheme, request.url.host)) as transport:
             answer = transport.handle_request(request)
             answer.close()
     except MonitorError as error:
         log.error("ping_failed", "%(connection)s was not pinged: %(error)s", connection=conn_id, error=str(error))
         return False
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         # Its text may have the address.
         log.error(
             "ping_failed", "%(connection)s was not pinged: %(error)s", connection=conn_id, error=type(error).__name__
@@ -59,6 +60,12 @@ def ping_dead_man(conn_id: str | None, *, check: str) -> bool:
         return False
     log.info("pinged", "%(connection)s was pinged after %(check)s", connection=conn_id, check=check)
     return True
+
+
+def _proxy_to(scheme: str, host: str) -> str | None:
+    """Return the proxy that the environment names (``HTTPS_PROXY``, ``NO_PROXY``): a transport does not look for one."""
+    proxy = None if proxy_bypass(host) else getproxies().get(scheme)
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
 def address_of(connection: ConnectionValues) -> str:

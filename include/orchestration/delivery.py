@@ -201,7 +201,12 @@ class _Draining:
 
     def _send(self, leased: LeasedDelivery) -> dict[str, Any]:
         """Send it into its conversation; where that takes nothing any more, as the first message of a new one."""
-        into = conversation_of(leased.reason, thread=leased.thread, parent=leased.parent)
+        into = conversation_of(
+            leased.reason,
+            thread=leased.thread,
+            parent=leased.parent,
+            is_open=any(alert.state.is_open for alert in leased.alerts),
+        )
         try:
             return self._send_into(into, leased)
         except DeliveryError as error:
@@ -258,7 +263,9 @@ class _Draining:
             if drain.fallback is not None:
                 self._hand_over(leased, trouble, only=None)
                 return False
-        if (error.permanent and error.code in MESSAGE_CODES) or now - leased.created_at > GIVE_UP_AFTER:
+        # Who asks us to wait takes messages: after a long outage that would be the end of all that is owed.
+        is_too_old = now - leased.created_at > GIVE_UP_AFTER and error.retry_after is None
+        if (error.permanent and error.code in MESSAGE_CODES) or is_too_old:
             if drain.fallback is not None:
                 self._hand_over(leased, trouble, only=leased.id)
             else:
@@ -292,6 +299,7 @@ class _Draining:
             outbox.hand_to_fallback,
             channel=drain.channel,
             fallback=str(drain.fallback),
+            owner=drain.owner,
             now=drain.clock(),
             error=trouble,
             only=only,

@@ -32,6 +32,7 @@ from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.routing import CHANNEL_KINDS, address_of, kind_of
 
 if TYPE_CHECKING:
+    from include.sync_health.links import Links
     from include.sync_health.messages import Message
 
 log = DecisionLog("servicetitan.failure_notice")
@@ -201,23 +202,20 @@ def _remember(duty: Duty, outage: Mapping[str, str | None]) -> None:
 
 def _tell(context: Any, failed: Mapping[Duty, Sequence[str]], *, state: str | None) -> bool:
     from include.orchestration.delivery import send_safely
-    from include.orchestration.operators import EmailDrainOperator, SlackDrainOperator
+    from include.orchestration.operators import sender_to
+    from include.orchestration.settings import configured_kinds
     from include.sync_health.errors import DeliveryError
 
     channel, what = failure_channel(), " and ".join(duty.name for duty in failed)
-    if channel is None:
+    if channel is None or not configured_kinds([kind_of(channel)]):
         log.error("failure_not_told", "%(duty)s failed and no failure channel is configured: nobody is told", duty=what)
         return False
     dag_id, run_id = context["ti"].dag_id, context["dag_run"].run_id
-    message = failure_message(failed, dag_id=dag_id, run_id=run_id, state=state, now=datetime.now(UTC))
-    operator: Any
-    if kind_of(channel) == "slack":
-        operator = SlackDrainOperator(task_id="failure_notice", channel=address_of(channel))
-    else:
-        operator = EmailDrainOperator(task_id="failure_notice", to=address_of(channel))
+    links = _links(dag_id=dag_id, run_id=run_id)
+    message = failure_message(failed, dag_id=dag_id, run_id=run_id, state=state, now=datetime.now(UTC), links=links)
     try:
         # Runs of two DAGs may have one id.
-        send_safely(operator.sender(), message, delivery_key=f"failure|{dag_id}|{run_id}")
+        send_safely(sender_to(channel), message, delivery_key=f"failure|{dag_id}|{run_id}")
     except DeliveryError as error:
         log.error(
             "failure_not_told",
@@ -231,8 +229,27 @@ def _tell(context: Any, failed: Mapping[Duty, Sequence[str]], *, state: str | No
     return True
 
 
+def _links(*, dag_id: str, run_id: str) -> Links:
+    """Return where the policy lets the notice lead; to no page of the dashboard, which knows nothing of its alert."""
+    from include.orchestration.policy_file import load_policy
+    from include.sync_health.errors import PolicyError
+    from include.sync_health.links import Links, links_in
+
+    try:
+        policy = load_policy().policy.alerting.links
+    except PolicyError:
+        return Links()
+    return replace(links_in(policy, dag_id=dag_id, run_id=run_id), dashboard=None)
+
+
 def failure_message(
-    failed: Mapping[Duty, Sequence[str]], *, dag_id: str, run_id: str, state: str | None = None, now: datetime
+    failed: Mapping[Duty, Sequence[str]],
+    *,
+    dag_id: str,
+    run_id: str,
+    state: str | None = None,
+    now: datetime,
+    links: Links | None = None,
 ) -> Message:
     """
     Return the notice as a `Message`: an alert that no database knows of.
@@ -243,6 +260,7 @@ def failure_message(
         dag_id, run_id: of the run.
         state: how the task ended, where that need not be ``failed``.
         now: the wall clock; aware.
+        links: where readers may go on.
     """
     from include.sync_health.alerts import Alert, AlertState, NotifyReason
     from include.sync_health.messages import message_for
@@ -275,5 +293,5 @@ def failure_message(
         metadata={"check": dag_id, "cause": cause, "since": now.isoformat()},
         evidence={"failed_tasks": ", ".join(tasks)} if len(tasks) > 1 else {},
     )
-    message = message_for([alert], reason=NotifyReason.FIRST, as_of=now, now=now)
+    message = message_for([alert], reason=NotifyReason.FIRST, as_of=now, now=now, links=links)
     return message if first.advice is None else replace(message, advice=first.advice)

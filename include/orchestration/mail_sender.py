@@ -163,7 +163,12 @@ class _Connected:
 def _unconnected(error: Exception) -> DeliveryError:
     """Return why the mail server cannot be used; of what the hook raises only the type is told."""
     if isinstance(error, smtplib.SMTPAuthenticationError):
-        return DeliveryError("the mail server refused the login", code=f"smtp_{error.smtp_code}", permanent=True)
+        # A server that is busy says 454: https://www.rfc-editor.org/rfc/rfc4954#section-6
+        return DeliveryError(
+            "the mail server refused the login",
+            code=f"smtp_{error.smtp_code}",
+            permanent=not 400 <= error.smtp_code < 500,
+        )
     if isinstance(error, smtplib.SMTPConnectError):
         return _refused(error.smtp_code, error.smtp_error, code_if_permanent="refused")
     if isinstance(error, smtplib.SMTPNotSupportedError):

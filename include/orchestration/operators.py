@@ -18,9 +18,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.slack.hooks.slack import SlackHook
 from airflow.providers.slack.operators.slack import SlackAPIPostOperator
 from airflow.providers.smtp.operators.smtp import EmailOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
-from include.orchestration.slack_sender import SLACK_TIMEOUT_SECONDS, quiet_logger, send_by_bot, send_by_webhook
+from include.orchestration.slack_sender import (
+    SLACK_TIMEOUT_SECONDS,
+    quiet_logger,
+    refusing_without,
+    send_by_bot,
+    send_by_webhook,
+)
 from include.sync_health.routing import address_of, kind_of
 
 if TYPE_CHECKING:
@@ -76,11 +82,16 @@ class SlackDrainOperator(SlackAPIPostOperator):
         return drain_from_task(f"slack:{self.channel}", send=self.sender(), context=context)
 
     def sender(self) -> Callable[..., Mapping[str, Any]]:
-        """Return how messages go to this channel."""
+        """Return how messages go to this channel; without a token, each is refused: that is what fallbacks are for."""
         from include.orchestration.settings import is_configured
 
-        if is_configured(self.slack_conn_id):
-            return send_by_bot(self.hook.client, channel=self.channel)
+        by_webhook = not is_configured(self.slack_conn_id) and is_configured(self.webhook_conn_id)
+        try:
+            return self._by_webhook() if by_webhook else send_by_bot(self.hook.client, channel=self.channel)
+        except AirflowNotFoundException:
+            return refusing_without(self.webhook_conn_id if by_webhook else self.slack_conn_id)
+
+    def _by_webhook(self) -> Callable[..., Mapping[str, Any]]:
         from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
         hook = SlackWebhookHook(

@@ -41,7 +41,14 @@ MESSAGE_CODES = {"no_text": "no_text", "msg_too_long": "msg_too_long", "invalid_
 """Slack's words for a message that can never be posted, as `delivery.MESSAGE_CODES` knows them."""
 
 THREAD_GONE = frozenset(
-    {"thread_not_found", "message_not_found", "cannot_reply_to_message", "restricted_action_non_threadable_channel"}
+    {
+        "thread_not_found",
+        "message_not_found",
+        "cannot_reply_to_message",
+        "restricted_action_non_threadable_channel",
+        "restricted_action_thread_locked",
+        "thread_locked",
+    }
 )
 """Slack's words for a thread that takes no reply: https://docs.slack.dev/reference/methods/chat.postMessage"""
 
@@ -102,9 +109,12 @@ def send_by_bot(client: WebClient, *, channel: str) -> Callable[..., Mapping[str
     ``channel`` as well, but an edit to the channel id of the first message's receipt, since chat.update takes no name.
 
     Args:
-        client: a WebClient without retry handlers.
+        client: a WebClient; its retry handlers are not used.
         channel: ``#name`` or an id.
     """
+    from include.orchestration.slack_client import direct
+
+    client = direct(client)
 
     def deliver(payload: SlackPayload, *, key: str, into: Conversation) -> Mapping[str, Any]:
         if into.edits:
@@ -152,6 +162,17 @@ def send_by_webhook(client: WebhookClient) -> Callable[..., Mapping[str, Any]]:
     return _with_text_only_retry(deliver)
 
 
+def refusing_without(conn_id: str) -> Callable[..., Mapping[str, Any]]:
+    """Return a sender that refuses every message because a connection is missing or lacks its token."""
+
+    def refuse(message: Message, *, delivery_key: str, into: Conversation = ALONE) -> Mapping[str, Any]:
+        raise DeliveryError(
+            f"the connection {conn_id} is missing, or has no token in its password", code="no_token", permanent=True
+        )
+
+    return refuse
+
+
 def _with_text_only_retry(deliver: Callable[..., Mapping[str, Any]]) -> Callable[..., Mapping[str, Any]]:
     def send(message: Message, *, delivery_key: str, into: Conversation = ALONE) -> Mapping[str, Any]:
         try:
@@ -169,7 +190,7 @@ def _edit(client: WebClient, payload: SlackPayload, *, parent: Mapping[str, Any]
     Let the conversation's first message say this; doing it twice changes nothing, so no failure is ambiguous.
 
     A refusal for good is about that message (it is gone, too old, in a channel that is no more), unless it is one of
-    `TOKEN_REFUSED`: whether the channel takes messages, a new one will tell.
+    `TOKEN_REFUSED`, or none of Slack's: whether the channel takes messages, a new one will tell.
     """
     if not (parent.get("channel") and parent.get("ts")):
         raise DeliveryError(
@@ -187,7 +208,8 @@ def _edit(client: WebClient, payload: SlackPayload, *, parent: Mapping[str, Any]
         answer = _accepted(client, "chat.update", arguments)
     except DeliveryError as error:
         error.ambiguous = False
-        is_about_it = error.permanent and error.channel_wide and error.code not in TOKEN_REFUSED
+        is_slacks = error.code not in TOKEN_REFUSED and not error.code.startswith("http_")
+        is_about_it = error.permanent and error.channel_wide and is_slacks
         raise _parent_gone(error) if is_about_it else error from None
     return {"channel": answer.get("channel"), "ts": answer["ts"], "edited": True}
 
@@ -244,10 +266,14 @@ def _refused(code: object, *, status: int, retry_after: float | None) -> Deliver
     word = code if isinstance(code, str) and CODE.fullmatch(code) else BAD_ANSWER
     if status >= 500 and word == BAD_ANSWER:
         word = f"http_{status}"
+    redirected = 300 <= status < 400
+    if redirected:
+        word = f"http_{status}"
     limited = status == 429 or word in ("ratelimited", "rate_limited")
     passing = limited or status >= 500 or word in PASSING
     return DeliveryError(
-        f"Slack answered {word}",
+        f"Slack answered {word}"
+        + (": its address leads elsewhere; check base_url in the connection" if redirected else ""),
         code="ratelimited" if limited else MESSAGE_CODES.get(word, word),
         permanent=not passing,
         retry_after=(retry_after if retry_after is not None else 30.0) if limited else None,

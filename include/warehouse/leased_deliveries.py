@@ -101,7 +101,7 @@ def leased_of(conn: psycopg.Connection[Any], row: Mapping[str, Any]) -> LeasedDe
         details = {**details, "closed_before": {name: aware(at).isoformat() for name, at in closed}}
     return LeasedDelivery(
         **{
-            **row,
+            **{name: value for name, value in row.items() if name != "fingerprints"},
             "reason": NotifyReason(row["reason"]),
             "members": members,
             "as_of": aware(row["as_of"]),

@@ -109,9 +109,8 @@ def lease_next(
     dropped: list[DroppedDelivery] = []
     with own_transaction(conn):
         while (row := leased_row(conn, values)) is not None:
-            why = conn.execute(
-                statements.COALESCE, {"now": moment, **{name: row[name] for name in ("id", "channel", "created_at")}}
-            ).fetchone()
+            compared = {name: row[name] for name in ("id", "channel", "created_at", "fingerprints", "thread")}
+            why = conn.execute(statements.COALESCE, {"now": moment, **compared}).fetchone()
             if why is None:
                 break
             dropped.append(dropped_of(row, why=SilentReason(why[0])))
@@ -246,19 +245,31 @@ def drop_superseded(conn: psycopg.Connection[Any], delivery_id: int, *, owner: s
 
 
 def hand_to_fallback(
-    conn: psycopg.Connection[Any], *, channel: str, fallback: str, now: datetime, error: str, only: int | None = None
+    conn: psycopg.Connection[Any],
+    *,
+    channel: str,
+    fallback: str,
+    owner: str,
+    now: datetime,
+    error: str,
+    only: int | None = None,
 ) -> int:
     """
     Give up all that waits for a channel that refuses us, and put a copy of each into its fallback's queue, at once.
 
-    A copy keeps reason, members, ``as_of``, severity and details, has the key with ``|fallback`` behind it, belongs to no
-    thread, and is due at ``now``; in the order of the originals. There is none of what the fallback has a delivery of its
-    own for: of the same reason, members and ``as_of``. An edit has none either, and ends as `SilentReason.CANNOT_EDIT`.
+    A copy keeps reason, members, ``as_of``, severity and details, and that an earlier attempt may have arrived; it has the
+    key with ``|fallback`` behind it, belongs to no thread, and is due at ``now``; in the order of the originals. There is
+    none of what the fallback has a delivery of its own for: of the same reason, members and ``as_of``. An edit has none
+    either, and ends as `SilentReason.CANNOT_EDIT`.
+
+    Left alone is what another worker holds: it may just arrive; and what comes after it of the same alert or conversation.
+    That worker hands it over, or the next drain does. Where its lease is over, the copy may be a repeat.
 
     Args:
         conn: a session of this worker's own; committed.
-        channel: the channel that refuses us. What another worker has leased of it is given up as well.
+        channel: the channel that refuses us.
         fallback: the channel that takes its place.
+        owner: as `lease_next` was told.
         now: aware.
         error: what the channel said, short and already redacted; cut to `ERROR_LIMIT`.
         only: the id of the one delivery that is handed over; None: all that waits.
@@ -275,6 +286,7 @@ def hand_to_fallback(
     values = {
         "channel": storable_text(channel),
         "fallback": storable_text(fallback),
+        "owner": storable_text(owner),
         "now": aware(now),
         "error": kept_error(error),
         "only": only,

@@ -63,7 +63,7 @@ LEASE_NEXT = f"""
     FROM next WHERE delivery.id = next.id
     RETURNING delivery.id, delivery.key, delivery.channel, delivery.reason, delivery.members, delivery.as_of,
               delivery.attempts, delivery.possible_repeat, delivery.created_at, delivery.thread, delivery.details,
-              delivery.severity, delivery.fallback_of
+              delivery.severity, delivery.fallback_of, delivery.fingerprints
 """  # noqa: S608 -- only constants of this module
 
 PARENT = """
@@ -149,13 +149,15 @@ _SHOWN_ANYWAY = """
 """
 
 # Where a row of before `rendered` was kept says that it told of the close, all its members are over. What is compared comes
-# as values, not from the row: only those tell the planner how few messages went out since.
+# as values, not from the row: only those tell the planner how few messages went out since. Of a long backlog that goes out
+# that is all of it, so a message that speaks of others elsewhere is left out unread; an edit shows its neighbours too.
 COALESCE = f"""
     WITH late AS MATERIALIZED (
         SELECT thread, rendered AS episodes, false AS is_over, reason = 'updated' AS is_update,
                coalesce(receipt @> '{{"parent": true}}', false) AS is_parent
         FROM monitoring.delivery
         WHERE channel = %(channel)s AND status = 'sent' AND rendered_after >= %(id)s AND rendered IS NOT NULL
+          AND (fingerprints && %(fingerprints)s::text[] OR reason = 'updated' OR thread = %(thread)s)
         UNION ALL
         SELECT thread, members, true, false, false
         FROM monitoring.delivery
@@ -202,26 +204,41 @@ ABANDON = """
 """
 
 # An edit of what the channel has can be made nowhere else. What the fallback has been told by itself it is not told twice.
+# What another worker is just sending may arrive: that worker will say, and what must not overtake it waits for that. Members
+# are compared sorted: that one array contains the other would be found out by comparing each with each.
 HAND_TO_FALLBACK = """
-    WITH refused AS (
-        UPDATE monitoring.delivery
+    WITH in_flight AS MATERIALIZED (
+        SELECT id, fingerprints, thread FROM monitoring.delivery
+        WHERE channel = %(channel)s AND status = 'leased' AND lease_owner <> %(owner)s AND lease_until > %(now)s
+          AND reason <> 'updated'
+    ), refused AS (
+        UPDATE monitoring.delivery AS mine
         SET status = CASE reason WHEN 'updated' THEN 'not_sent' ELSE 'dead' END,
             silent = CASE reason WHEN 'updated' THEN 'cannot_edit' END,
+            possible_repeat = possible_repeat OR status = 'leased' AND lease_owner <> %(owner)s,
             last_error = %(error)s, lease_owner = NULL, lease_until = NULL, updated_at = %(now)s
-        WHERE channel = %(channel)s AND status IN ('pending', 'leased') AND id = coalesce(%(only)s, id)
-        RETURNING id, key, channel, reason, members, fingerprints, as_of, severity, details
+        WHERE channel = %(channel)s AND id = coalesce(%(only)s, id)
+          AND (status = 'pending' OR status = 'leased' AND (lease_owner = %(owner)s OR lease_until <= %(now)s))
+          AND NOT EXISTS (
+              SELECT FROM in_flight
+              WHERE in_flight.id < mine.id
+                AND (in_flight.fingerprints && mine.fingerprints OR in_flight.thread = mine.thread)
+          )
+        RETURNING id, key, channel, reason, members, fingerprints, as_of, severity, details, possible_repeat
     )
     INSERT INTO monitoring.delivery
-        (key, channel, reason, members, fingerprints, as_of, severity, details, fallback_of, status, next_attempt_at,
-         created_at, updated_at)
+        (key, channel, reason, members, fingerprints, as_of, severity, details, fallback_of, possible_repeat, status,
+         next_attempt_at, created_at, updated_at)
     SELECT refused.key || '|fallback', %(fallback)s, refused.reason, refused.members, refused.fingerprints, refused.as_of,
-           refused.severity, refused.details, refused.channel, 'pending', %(now)s, %(now)s, %(now)s
+           refused.severity, refused.details, refused.channel, refused.possible_repeat, 'pending', %(now)s, %(now)s, %(now)s
     FROM refused
     WHERE refused.reason <> 'updated'
       AND NOT EXISTS (
           SELECT FROM monitoring.delivery AS own
           WHERE own.as_of = refused.as_of AND own.channel = %(fallback)s AND own.reason = refused.reason
-            AND own.fallback_of IS NULL AND own.members @> refused.members AND refused.members @> own.members
+            AND own.fallback_of IS NULL AND own.fingerprints = refused.fingerprints
+            AND (SELECT array_agg(member ORDER BY member) FROM jsonb_array_elements(own.members) AS member)
+                = (SELECT array_agg(member ORDER BY member) FROM jsonb_array_elements(refused.members) AS member)
       )
     ORDER BY refused.id
     ON CONFLICT (key) DO NOTHING

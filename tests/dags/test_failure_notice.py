@@ -116,6 +116,18 @@ def test_a_notice_that_could_not_be_sent_is_sent_by_the_next_failure(
     assert notices(world) == [SELDOM]
 
 
+def test_a_notice_leads_to_its_run_and_to_the_runbook(world: MonitoredWorld, dags: dict[str, Any]) -> None:
+    """As the policy has them; to no page of the dashboard, which knows nothing of its alert."""
+    links = "{airflow: 'https://airflow.example.com', runbook: 'https://wiki.example.com/r', dashboard: 'https://d.example.com'}"
+    world.overlay.write_text(world.overlay.read_text().replace("alerting: {", f"alerting: {{links: {links}, "))
+    go_through(world, dags, [(OFTEN, "ill")])
+
+    text = last_text(world)
+    assert f"Airflow run: https://airflow.example.com/dags/{OFTEN}/runs/" in text
+    assert "Runbook: https://wiki.example.com/r#monitor-health" in text
+    assert "d.example.com" not in text
+
+
 def test_a_wrong_param_is_nobodys_outage_and_does_not_end_one(world: MonitoredWorld, dags: dict[str, Any]) -> None:
     """Who pressed the button sees it in the log; whether the check itself works, such a run does not know."""
     run = dags[OFTEN].test(run_conf={"credential": "999"})

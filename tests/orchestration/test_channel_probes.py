@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from pytest_httpserver import HTTPServer
 
 from include.orchestration.channel_probes import mail_findings, slack_findings
 from include.orchestration.connections import ConnectionValues
@@ -148,6 +149,16 @@ def test_a_connection_that_is_no_slack_is_a_finding(connection: ConnectionValues
 
     assert finding.status is Status.FAIL
     assert says in finding.detail
+
+
+def test_a_redirect_is_a_finding_and_not_followed(httpserver: HTTPServer) -> None:
+    """It would take the token along."""
+    elsewhere = {"Location": httpserver.url_for("/elsewhere")}
+    httpserver.expect_request("/api/auth.test").respond_with_data("", status=302, headers=elsewhere)
+
+    found = by_name(slack_findings(slack_connection(httpserver.url_for("/api/")), ["#member"]))
+    assert "base_url" in found["slack.token"].fix
+    assert [request.path for request, _ in httpserver.log] == ["/api/auth.test"]
 
 
 # -- mail ----------------------------------------------------------------------------------------

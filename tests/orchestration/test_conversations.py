@@ -107,6 +107,25 @@ def test_a_close_is_a_quiet_reply_and_the_first_message_shows_it_in_the_channel(
     ]
 
 
+def test_a_late_close_that_finds_its_alert_open_again_is_loud_and_says_it_all(world: DeliveryWorld) -> None:
+    """The opening that was decided meanwhile has nothing to add, so that nothing else would be seen in the channel."""
+    world.announce(alerts=1)
+    world.drain()
+    (alert,) = world.alerts
+    thread = new_thread(SLACK, group=alert.fingerprint, as_of=world.now)
+    world.now += TICK
+    world.owe(NotifyReason.CLOSED, closed(alert, at=world.now))
+    world.now += TICK
+    again = alert_of(1, at=world.now)
+    world.owe(NotifyReason.REOPENED, again, thread=thread)
+    world.drain()
+
+    parent, reply = world.slack.messages
+    assert (reply.thread_ts, reply.reply_broadcast) == (parent.ts, True)
+    assert "open again" in reply.text
+    assert statuses(world) == [("sent", None), ("sent", None), ("not_sent", "already_told")]
+
+
 def test_others_of_the_group_reply_into_its_thread_and_the_first_message_shows_them(world: DeliveryWorld) -> None:
     first, second = (alert_of(number, at=world.now) for number in (1, 2))
     thread = new_thread(SLACK, group="one cause", as_of=world.now)

@@ -98,3 +98,28 @@ def test_a_connection_that_is_no_address_is_refused(connection: dict[str, str], 
     """In one line."""
     with pytest.raises(MonitorError, match=message):
         address_of(ConnectionValues(conn_id="dead_man", **connection))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("proxy", ["http://{}", "{}"], ids=["with its scheme", "without"])
+def test_it_is_pinged_by_the_proxy_of_the_environment(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """Where nothing else leads out, the alarm would ring for ever."""
+    monkeypatch.setenv("http_proxy", proxy.format(f"{httpserver.host}:{httpserver.port}"))
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_DEAD_MAN", json.dumps({"conn_type": "http", "host": "http://outside.invalid/ping"})
+    )
+    httpserver.expect_oneshot_request("/ping", method="GET").respond_with_data("OK")
+
+    assert ping_dead_man("dead_man", check="sync_failures")
+
+
+def test_a_proxy_that_is_none_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """And nothing raises."""
+    monkeypatch.setenv("http_proxy", "gopher://somewhere")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_DEAD_MAN", json.dumps({"conn_type": "http", "host": "http://outside.invalid/ping"})
+    )
+
+    assert not ping_dead_man("dead_man", check="sync_failures")
+    assert "ValueError" in caplog.text

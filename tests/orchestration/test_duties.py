@@ -27,6 +27,7 @@ from include.orchestration.duties import (
     outcome_of,
 )
 from include.orchestration.failure_notice import failure_message
+from include.sync_health.links import Links
 from include.sync_health.message_parts import LINE
 from include.sync_health.visibility import NO_ROWS, STALE_SOURCE
 
@@ -182,6 +183,17 @@ def test_a_notice_is_whole(duties: list[Duty]) -> None:
     assert "python -m include.cli doctor" in message.sentence
     tasks = [task for duty in duties for task in duty.tasks]
     assert message.sentence.endswith(f" {tasks[0]}." if len(tasks) == 1 else " the failed tasks.")
+
+
+def test_a_notice_leads_where_its_reader_goes_on() -> None:
+    """To the run and to its line of the runbook."""
+    links = Links(runbook="https://wiki.example.com/runbook", run="https://airflow.example.com/dags/d/runs/r")
+    message = failure_message({EVALUATION: ["evaluate"]}, dag_id=OFTEN, run_id="r", now=NOW, links=links)
+
+    assert message.links == (
+        ("Runbook", "https://wiki.example.com/runbook#monitor-health"),
+        ("Airflow run", "https://airflow.example.com/dags/d/runs/r"),
+    )
 
 
 def test_the_notice_of_the_evaluation_keeps_its_words() -> None:

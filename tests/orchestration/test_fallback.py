@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from psycopg.rows import dict_row
 
 from include.orchestration import operators
 from include.simulation.delivery_worker import SLACK
-from include.simulation.delivery_world import MAIL, TICK, DeliveryWorld, closed, mail_connection
+from include.simulation.delivery_world import MAIL, TICK, DeliveryWorld, Tally, closed, mail_connection
 from include.simulation.mail_server import MailServer
 from include.simulation.slack_server import SlackServer
 from include.sync_health.alerts import NotifyReason
@@ -155,3 +156,66 @@ def test_a_message_that_alone_can_never_be_posted_goes_to_the_fallback_alone(wor
 
     assert (len(world.slack.messages), len(world.mail.messages)) == (2, 1)
     assert not state_of(world, SLACK).refuses
+
+
+def test_what_another_worker_has_in_flight_is_not_told_twice(world: DeliveryWorld) -> None:
+    """Slack has just taken its message when a second worker is refused: the fallback gets the others alone."""
+    world.announce(alerts=3)
+
+    def second_worker() -> None:
+        world.on_sent = None
+        world.slack.fail_next(error="token_revoked")
+        world.drain(fallback=MAIL, owner="worker-2")
+
+    world.on_sent = second_worker
+    world.drain(fallback=MAIL)
+
+    assert (len(world.slack.messages), len(world.mail.messages)) == (1, 2)
+    assert world.messages_told() == Tally(sent=3)
+
+
+def test_a_mail_in_place_of_a_message_that_may_have_arrived_says_that_it_may_be_a_repeat(world: DeliveryWorld) -> None:
+    """Slack took it and did not answer; when it is tried again the token is no good any more."""
+    world.announce(alerts=2)
+    world.slack.fail_next(mode="accept_then_drop")
+    world.drain(fallback=MAIL)
+    world.slack.fail_next(error="token_revoked")
+    world.ticks(1, fallback=MAIL)
+
+    assert (len(world.slack.messages), len(world.mail.messages)) == (1, 2)
+    assert world.messages_told() == Tally(sent=2, doubled=1, marked=1)
+
+
+@pytest.mark.parametrize("retry_after", [5, 600], ids=["a moment", "beyond a drain's patience"])
+def test_a_channel_that_is_back_after_a_day_and_asks_us_to_wait_gets_everything(
+    world: DeliveryWorld, retry_after: int
+) -> None:
+    """What it is owed is older than a day; who asks to wait refuses nothing."""
+    world.announce(alerts=2)
+    world.now += timedelta(hours=25)
+    world.slack.fail_next(retry_after=retry_after)
+    world.drain(fallback=MAIL)
+    world.ticks(1, fallback=MAIL)
+
+    assert (len(world.slack.messages), len(world.mail.messages)) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [pytest.param('{"conn_type": "slack"}', id="somebody emptied it"), pytest.param(None, id="somebody deleted it")],
+)
+def test_a_connection_without_its_token_is_a_channel_that_refuses_us(
+    world: DeliveryWorld, monkeypatch: pytest.MonkeyPatch, connection: str | None
+) -> None:
+    """What is due goes to the fallback, and the text says what to mend."""
+    for variable in ("AIRFLOW_CONN_SLACK_ALERTS", "AIRFLOW_CONN_SLACK_ALERTS_WEBHOOK"):
+        monkeypatch.delenv(variable, raising=False)
+    if connection is not None:
+        monkeypatch.setenv("AIRFLOW_CONN_SLACK_ALERTS", connection)
+    world.announce(alerts=2)
+    world.sender = operators.sender_to  # type: ignore[method-assign]
+    with pytest.raises(AirflowFailException, match="2 handed over: no_token: the connection slack_alerts is missing"):
+        run_task(world)
+
+    assert len(world.mail.messages) == 2
+    assert state_of(world, SLACK).refuses

@@ -54,6 +54,9 @@ def into(slack: SlackServer, what: str | None) -> Conversation:
         pytest.param(None, {"mode": "accept_then_drop"}, "no_answer", False, True, True, id="no answer to a message"),
         pytest.param(REPLY, {"mode": "accept_then_drop"}, "no_answer", False, True, True, id="no answer to a reply"),
         pytest.param(REPLY, {"error": "thread_not_found"}, PARENT_GONE, True, False, False, id="a thread that is gone"),
+        pytest.param(
+            REPLY, {"error": "restricted_action_thread_locked"}, PARENT_GONE, True, False, False, id="a locked thread"
+        ),
         pytest.param(REPLY, {"error": "channel_not_found"}, "channel_not_found", True, False, True, id="a channel"),
         pytest.param(EDIT, {"mode": "accept_then_drop"}, "no_answer", False, False, True, id="no answer to an edit"),
         pytest.param(EDIT, {"status": 503}, "http_503", False, False, True, id="an edit, and a server's trouble"),
@@ -62,6 +65,9 @@ def into(slack: SlackServer, what: str | None) -> Conversation:
         pytest.param(EDIT, {"error": "ratelimited"}, "ratelimited", False, False, True, id="an edit too many"),
         pytest.param(EDIT, {"error": "msg_too_long"}, "msg_too_long", True, False, False, id="an edit too long"),
         pytest.param(EDIT, {"error": "edit_window_closed"}, PARENT_GONE, True, False, False, id="an edit too late"),
+        pytest.param(
+            EDIT, {"status": 302}, "http_302", True, False, True, id="an edit, and an address that is not Slack's"
+        ),
         pytest.param(
             EDIT, {"error": "some_new_word"}, PARENT_GONE, True, False, False, id="an edit, some other reason"
         ),
@@ -115,3 +121,17 @@ def test_an_edit_says_what_slack_would_else_decide_otherwise(httpserver: HTTPSer
     assert (whole["channel"], whole["ts"], whole["parse"], whole["link_names"]) == ("C1", "1.0", "none", False)
     assert whole["blocks"]
     assert text == {**whole, "text": text["text"], "blocks": []}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(httpserver: HTTPServer, status: int) -> None:
+    """It would take the token along; whoever is called finds the wrong address in the text."""
+    elsewhere = {"Location": httpserver.url_for("/elsewhere")}
+    httpserver.expect_request("/api/chat.postMessage").respond_with_data("", status=status, headers=elsewhere)
+    send = slack_sender(httpserver.url_for("/api/"), token="xoxb-t", timeout=5)
+    with pytest.raises(DeliveryError, match="base_url") as caught:
+        send(message(), delivery_key="k")
+
+    error = caught.value
+    assert (error.code, error.permanent, error.ambiguous, error.channel_wide) == (f"http_{status}", True, False, True)
+    assert [request.path for request, _ in httpserver.log] == ["/api/chat.postMessage"]

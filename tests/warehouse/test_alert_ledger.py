@@ -101,7 +101,7 @@ def test_the_story_of_an_alert_is_told_from_the_start(emptied: psycopg.Connectio
 def test_the_story_says_what_went_wrong_and_where_it_went_instead(emptied: psycopg.Connection[Any]) -> None:
     put(emptied, delivery("a", ONE), delivery("b", ONE, reason=NotifyReason.CLOSED))
     mark_dead(emptied, leased(emptied).id, owner="worker", now=NOW, error="msg_too_long")
-    hand_to_fallback(emptied, channel=OPS, fallback=MAIL, now=NOW, error="account_inactive")
+    hand_to_fallback(emptied, channel=OPS, fallback=MAIL, owner="worker", now=NOW, error="account_inactive")
 
     lines = time_line(emptied, ONE.fingerprint).deliveries
     assert [(each.key, str(each.status), each.last_error, each.fallback_of) for each in lines] == [

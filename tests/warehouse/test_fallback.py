@@ -35,9 +35,11 @@ MAIL = "email:ops@example.com"
 LATER = NOW + HOUR
 
 
-def hand(conn: psycopg.Connection[Any], *, now: datetime = LATER, error: str = "account_inactive") -> int:
+def hand(
+    conn: psycopg.Connection[Any], *, owner: str = "worker", now: datetime = LATER, error: str = "account_inactive"
+) -> int:
     """Hand what waits for the Slack channel to the mail address."""
-    return hand_to_fallback(conn, channel=OPS, fallback=MAIL, now=now, error=error)
+    return hand_to_fallback(conn, channel=OPS, fallback=MAIL, owner=owner, now=now, error=error)
 
 
 def test_a_copy_says_what_the_original_would_have(emptied: psycopg.Connection[Any]) -> None:
@@ -154,6 +156,53 @@ def test_a_worker_that_held_one_of_them_marks_nothing(emptied: psycopg.Connectio
     assert ledger(emptied) == {"a": "dead", "a|fallback": "pending"}
 
 
+def test_what_another_worker_is_sending_is_left_to_it_and_nothing_overtakes_it(
+    emptied: psycopg.Connection[Any],
+) -> None:
+    """It may arrive: then it is told already, and only what comes after it is handed over."""
+    put(
+        emptied,
+        delivery("first", ONE, thread="t"),
+        delivery("close", ONE, reason=NotifyReason.CLOSED, thread="t"),
+        delivery("joins", TWO, reason=NotifyReason.NEW_IN_GROUP, thread="t"),
+        delivery("apart", alert("3")),
+    )
+    in_flight = leased(emptied, owner="another")
+
+    assert hand(emptied, now=NOW) == 1
+    assert ledger(emptied) == {
+        "first": "leased",
+        "close": "pending",
+        "joins": "pending",
+        "apart": "dead",
+        "apart|fallback": "pending",
+    }
+    sent(emptied, in_flight, owner="another")
+    assert hand(emptied, now=NOW) == 2
+    assert ledger(emptied)["first"] == "sent"
+
+
+@pytest.mark.parametrize(
+    ("held_by", "ambiguous", "may_be_a_repeat"),
+    [
+        pytest.param("worker", False, False, id="what was just refused has not arrived"),
+        pytest.param("worker", True, True, id="an earlier attempt may have"),
+        pytest.param("another", False, True, id="so may what a worker held that has ended"),
+    ],
+)
+def test_a_copy_of_what_may_have_arrived_says_so(
+    emptied: psycopg.Connection[Any], held_by: str, ambiguous: bool, may_be_a_repeat: bool
+) -> None:
+    put(emptied, delivery("a", ONE))
+    if ambiguous:
+        given = leased(emptied)
+        mark_retry(emptied, given.id, owner="worker", now=NOW, next_attempt_at=NOW, error="x", ambiguous=True)
+    leased(emptied, owner=held_by)
+
+    assert hand(emptied, now=NOW + LEASE) == 1
+    assert stored(emptied, "a|fallback", "possible_repeat") == (may_be_a_repeat,)
+
+
 def test_a_worker_killed_in_the_middle_has_changed_nothing(emptied_dsn: str, emptied: psycopg.Connection[Any]) -> None:
     """Originals are given up and the first copies made when its connection is cut: none of it stays."""
     put(emptied, delivery("a", ONE), delivery("b", TWO), delivery("edit", ONE, reason=NotifyReason.UPDATED))
@@ -231,7 +280,9 @@ def test_it_is_committed(emptied_dsn: str, emptied: psycopg.Connection[Any]) -> 
 def test_a_long_or_hostile_error_is_kept_as_far_as_it_can_be(emptied: psycopg.Connection[Any]) -> None:
     put(emptied, delivery("a", ONE), delivery("b", ONE, channel="slack:#two"))
     hand(emptied, error=HOSTILE)
-    hand_to_fallback(emptied, channel="slack:#two", fallback=MAIL, now=LATER, error="x" * 2 * ERROR_LIMIT)
+    hand_to_fallback(
+        emptied, channel="slack:#two", fallback=MAIL, owner="worker", now=LATER, error="x" * 2 * ERROR_LIMIT
+    )
 
     assert stored(emptied, "a", "last_error") == (STORED_HOSTILE,)
     assert stored(emptied, "b", "last_error") == ("x" * (ERROR_LIMIT - 1) + "…",)
@@ -242,7 +293,7 @@ def test_a_long_or_hostile_error_is_kept_as_far_as_it_can_be(emptied: psycopg.Co
     [
         pytest.param(lambda conn: hand(conn, now=LATER.replace(tzinfo=None)), "naive", id="a naive time"),
         pytest.param(
-            lambda conn: hand_to_fallback(conn, channel=OPS, fallback=OPS, now=LATER, error="x"),
+            lambda conn: hand_to_fallback(conn, channel=OPS, fallback=OPS, owner="worker", now=LATER, error="x"),
             "itself",
             id="a circle",
         ),

@@ -141,13 +141,20 @@ def test_no_question_reads_the_whole_ledger(ledger: psycopg.Connection[Any]) -> 
         Asked(
             what="what is told already",
             statement=outbox_statements.COALESCE,
-            values={"id": 99_991, "channel": OPS, "created_at": NOW - HOUR, "now": NOW},
+            values={
+                "id": 99_991,
+                "channel": OPS,
+                "created_at": NOW - HOUR,
+                "fingerprints": [fingerprint],
+                "thread": "t4991",
+                "now": NOW,
+            },
             at_most=50,
         ),
         Asked(
             what="the fallback",
             statement=outbox_statements.HAND_TO_FALLBACK,
-            values={"channel": OPS, "fallback": "email:a@b", "now": NOW, "error": "x", "only": None},
+            values={"channel": OPS, "fallback": "email:a@b", "owner": "w", "now": NOW, "error": "x", "only": None},
             at_most=100,
         ),
         Asked(
