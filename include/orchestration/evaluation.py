@@ -134,8 +134,8 @@ class _Judged:
     """
     What the instants of a run made of the alerts, in their order.
 
-    ``known`` are all alerts that matter, ``judged`` those of them that were judged; ``missed`` came and went while nobody
-    looked, which was at ``missed_at``.
+    ``known`` are all alerts that matter, ``judged`` those of them that were judged; ``missed`` opened while nobody looked,
+    which was at ``missed_at``, and closed before anybody heard of it.
     """
 
     known: dict[str, Alert]
@@ -146,17 +146,19 @@ class _Judged:
 
     def step(
         self, conn: psycopg.Connection[Any], observations: Collection[Observation], *, policy: Policy, as_of: datetime
-    ) -> StepResult:
+    ) -> None:
         """Go on by one instant; alerts that closed long ago and are breached again are loaded first."""
         from include.warehouse.alert_store import load_alerts
 
         breaching = {each.fingerprint for each in observations if each.verdict is Verdict.BREACH}
-        self.known |= load_alerts(conn, fingerprints=breaching - set(self.known)) if breaching - set(self.known) else {}
+        if unknown := breaching - set(self.known):
+            # Those that are known are newer than what is stored: an instant before this one has moved them.
+            self.known = {**load_alerts(conn, fingerprints=unknown), **self.known}
         result = step(self.known, observations, policy=policy, as_of=as_of)
         self.known |= result.alerts
         self.judged |= result.alerts
         self.events += result.events
-        return result
+        self.missed += came_and_went(result.events, result.alerts, instants=self.missed_at)
 
 
 def _store(conn: psycopg.Connection[Any], evaluation: Evaluation, *, sights: Sequence[Sight], began: float) -> Outcome:
@@ -202,8 +204,7 @@ def _make_up_for(conn: psycopg.Connection[Any], run: _Judged, evaluation: Evalua
     run.missed_at = {sight.as_of for sight in sights}
     for sight in sights:
         observations, _, _ = _observe(evaluation, run.known, sight)
-        result = run.step(conn, observations, policy=evaluation.policy, as_of=sight.as_of)
-        run.missed += came_and_went(result.events, result.alerts, instants=run.missed_at)
+        run.step(conn, observations, policy=evaluation.policy, as_of=sight.as_of)
 
 
 def _made_up_for(sights: Sequence[Sight]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -24,13 +24,14 @@ class KeptBack:
     Args:
         suppressors: the silences and mutes that hold now.
         spent: messages to each channel that the budget has counted on this day of the reporting time zone.
-        spent_before: by channel and rule, those of the earlier days of which the budget still keeps something back.
+        spent_before: by day (ISO), channel and rule, those of the earlier days of which the budget still keeps something
+            back.
         held: what the ledger has as kept back, and no summary has told of.
     """
 
     suppressors: Suppressors
     spent: Mapping[str, int]
-    spent_before: Mapping[str, Mapping[str, int]]
+    spent_before: Mapping[str, Mapping[str, Mapping[str, int]]]
     held: Sequence[Held]
 
 
@@ -52,13 +53,15 @@ def kept_back(conn: psycopg.Connection[Any], *, policy: Policy, as_of: datetime,
 
     zone = ZoneInfo(policy.reporting_timezone)
     midnight, held = midnight_before(as_of, zone), held_back(conn)
-    over_budget = [each.as_of for each in held if each.why is SilentReason.BUDGET and each.as_of < midnight]
+    days = {midnight_before(each.as_of, zone) for each in held if each.why is SilentReason.BUDGET}
     return KeptBack(
         suppressors=Suppressors(at=now, silences=silences_at(conn, now), mutes=policy.alerting.mutes),
         spent=spent_since(conn, midnight),
-        spent_before=spent_by_rule(conn, midnight_before(min(over_budget), zone), before=midnight)
-        if over_budget
-        else {},
+        spent_before={
+            day.date().isoformat(): spent_by_rule(conn, day, before=midnight_before(day + timedelta(hours=36), zone))
+            for day in sorted(days)
+            if day < midnight
+        },
         held=held,
     )
 

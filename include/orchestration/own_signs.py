@@ -32,8 +32,14 @@ def own_observations(
     if evaluation.filters.narrow:
         return []
     states = check_states(conn, CHECKS.values())
+    # One that the policy no longer names is sent nothing more: it could never be seen to take our messages again.
+    named = set(evaluation.policy.alerting.fallback.values()).union(
+        *(receiver.channels() for receiver in evaluation.policy.receivers.values())
+    )
     refusals = {
-        name: state.refusal or "no reason given" for name, state in channel_states(conn).items() if state.refuses
+        name: state.refusal or "no reason given"
+        for name, state in channel_states(conn).items()
+        if state.refuses and name in named
     }
     return judge_surroundings(
         policy_error=str(evaluation.policy_error) if evaluation.policy_error is not None else None,

@@ -69,13 +69,15 @@ def look(conn: psycopg.Connection[Any], evaluation: Evaluation, *, open_alerts: 
     own = [_own(conn, evaluation, as_of=as_of, open_alerts=open_alerts) for as_of in instants]
     conn.commit()
     sights: list[Sight] = []
+    fails = False
     for as_of, (memory, stored, measured, read) in zip(instants, own, strict=True):
         is_last = as_of == evaluation.window.as_of
         doubt: Blindness | None = None
         if read is None:
-            if not is_last and sights and sights[-1].doubt is not None:
+            if fails and not is_last:
                 continue  # it failed a moment ago, and the run's own instant says why
             read, doubt = _read(evaluation, as_of=as_of, memory=memory, open_alerts=open_alerts)
+            fails = read is None
             if read is not None and is_last:
                 doubt = _clock_doubt(evaluation, newest_started_at=read.read.newest_started_at)
         if is_last or doubt is None:

@@ -40,10 +40,10 @@ def came_and_went(
     events: Iterable[AlertEvent], alerts: Mapping[str, Alert], *, instants: Collection[datetime]
 ) -> list[Alert]:
     """
-    Return the alerts that closed in one of these instants, of an episode that opened in one of them too.
+    Return the alerts that closed, of an episode that opened in one of these instants.
 
     Args:
-        events: what one instant's step did.
+        events: what the step of one of them did, or that of the run's own, by which what opened unseen may be over.
         alerts: what it made of the alerts.
         instants: all that were missed.
     """

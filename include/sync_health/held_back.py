@@ -111,7 +111,8 @@ def _summary(
             "silences": [silences[by] for by in sorted(str(each) for each in silences)],
             "kept_back": len({each.member.episode_id for each in rows}),
             "since": since.isoformat(),
-            "rules": dict(sorted(Counter(each.rule for each in rows).items())),
+            # Episodes, not rows: what is kept back for days is in the ledger once a day.
+            "rules": dict(sorted(Counter(rule for rule, _ in {(each.rule, each.member) for each in rows}).items())),
         },
         accounts_for=tuple(sorted(each.key for each in rows)),
     )

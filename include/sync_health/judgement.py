@@ -225,8 +225,13 @@ def _judge(
     ours = [alert for alert in tick.open_alerts.values() if alert.rule == rule]
     if policy.rules.named(rule).mode is RuleMode.OFF:
         return [said_of(alert, Verdict.RETIRED, reason=RULE_OFF) for alert in ours]
-    fitting = [alert for alert in ours if fits_policy(alert, policy=policy)]
-    retired = [said_of(alert, Verdict.RETIRED, reason=NO_LONGER_JUDGED) for alert in ours if alert not in fitting]
+    fitting: list[Alert] = []
+    retired: list[Observation] = []
+    for alert in ours:
+        if fits_policy(alert, policy=policy):
+            fitting.append(alert)
+        else:
+            retired.append(said_of(alert, Verdict.RETIRED, reason=NO_LONGER_JUDGED))
     if rule in PLATFORM_RULES and tick.scope is not None and not tick.whole_environments:
         return retired
     chosen = _chosen(rule, tick, ours=fitting, said=said)

@@ -255,7 +255,9 @@ def _opened(alert: Alert, *, timers: _Timers, as_of: datetime) -> tuple[Alert, H
         acknowledged=None,
     )
     if again:
-        return came_back(opened, as_of=as_of, policy=timers.of_all), (EventKind.REOPENED,)
+        returned = came_back(opened, as_of=as_of, policy=timers.of_all)
+        flaps = () if returned.flapping_since is None else (EventKind.FLAPPING,)
+        return returned, (EventKind.REOPENED, *flaps)
     return settled(opened, as_of=as_of, policy=timers.of_all), (EventKind.OPENED,)
 
 

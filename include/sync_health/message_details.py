@@ -10,7 +10,7 @@ Read are, all of them optional:
         since         str    when it was first kept back; ISO 8601, aware
     DIGEST, SILENCE_ENDED
         kept_back     int    episodes
-        rules         map    messages that were kept back, by rule
+        rules         map    episodes that were kept back, by rule
         spent         map    messages that spent the budget, by rule
     CATCH_UP
         missed        int    episodes

@@ -109,7 +109,7 @@ def mutes_at(mute: Mute, instant: datetime) -> bool:
     Return whether a mute holds at an aware instant.
 
     Its bounds are wall time in its zone: one that begins at 22:00 does so before and after the clocks change. A bound that
-    the clocks skip is where they jump to; of one that they show twice the earlier counts.
+    the clocks skip is where it would be had they not jumped; of one that they show twice the earlier counts.
     """
     return any(start <= instant < end for start, end in _occurrences(mute, instant))
 

@@ -9,6 +9,7 @@ messages that were kept back `held_back`'s.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -69,7 +70,7 @@ def decide(
     as_baseline: bool = False,
     suppressors: Suppressors | None = None,
     spent: Mapping[str, int] = {},
-    spent_before: Mapping[str, Mapping[str, int]] = {},
+    spent_before: Mapping[str, Mapping[str, Mapping[str, int]]] = {},
     held: Sequence[Held] = (),
     missed: Sequence[Alert] = (),
     missed_at: Collection[datetime] = (),
@@ -97,7 +98,7 @@ def decide(
             began; nothing is hidden behind its cause then.
         suppressors: the silences and mutes that hold now; None: none do.
         spent: messages to each channel that the budget has counted today.
-        spent_before: messages that it counted on the days that a digest is due for, by channel and rule.
+        spent_before: messages that it counted on the days that a digest is due for, by day (ISO), channel and rule.
         held: what the ledger has as kept back, and no summary has told of.
         missed: alerts as they were when they closed, of episodes that opened and closed while nobody looked.
         missed_at: the instants that were missed and judged in this run.
@@ -112,39 +113,40 @@ def decide(
         judged_at=frozenset({as_of, *missed_at}),
     )
     known = {**open_alerts, **alerts}
-    found = verdicts_of(alerts, open_alerts=open_alerts, around=around)
-    verdicts = {fingerprint: found[fingerprint] for fingerprint in sorted(found, key=lambda each: _order(alerts[each]))}
     came_and_went = _missed_by_channel(missed, around=around)
     caught = {(channel, alert.episode_id) for channel, alerts in came_and_went.items() for alert in alerts}
-    receipts = [
-        _with_what_was_spent(each, spent_before) for each in _receipts(held, verdicts, known=known, around=around)
-    ]
+    over_budget: frozenset[tuple[str, str]] = frozenset()
+    while True:
+        found = verdicts_of(alerts, open_alerts=open_alerts, around=around, over_budget=over_budget)
+        plan = _planned(
+            {each: found[each] for each in sorted(found, key=lambda each: _order(alerts[each]))},
+            known=known,
+            held=held,
+            spent=spent,
+            as_baseline=as_baseline,
+            around=around,
+        )
+        if not (untold := plan.causes_over_budget()):
+            break
+        over_budget |= untold  # what they hid is news now; each round there is one more of them at least
+    receipts = [_with_what_was_spent(each, spent_before) for each in plan.receipts]
     summaries = [*receipts, *caught_up(came_and_went, missed_at=missed_at, as_of=as_of)]
-    told_of = {(speech.channel, alert.fingerprint) for speech in receipts for alert in speech.alerts}
 
     silent = [
         (known[fingerprint], verdict)
-        for fingerprint, of_alert in verdicts.items()
+        for fingerprint, of_alert in plan.verdicts.items()
         for verdict in of_alert
         if verdict.why_not is not None
         and not (
             verdict.why_not is SilentReason.NEVER_TOLD and (verdict.channel, known[fingerprint].episode_id) in caught
         )
     ]
-    wanted = _wanted(verdicts, known=known, leaving_out=told_of, as_baseline=as_baseline)
-    asked = together(
-        wanted, known=known.values(), quiet=_quiet(known.values(), around=around), policy=policy, as_of=as_of
-    )
-    # Too many are one summary before they are counted: a storm costs a channel one message of its day.
-    always = NotifyReason.BASELINE if as_baseline else None
-    batches = summarised(asked, above=policy.summary_above, always=always)
-    allowed, over_budget = within_budget(batches, spent=spent, budget=policy.alerting.budget)
     silent += [
         (alert, ChannelVerdict(channel=speech.channel, reason=speech.reason, why_not=SilentReason.BUDGET))
-        for speech in over_budget
+        for speech in plan.over_budget
         for alert in speech.alerts
     ]
-    speeches = [*summaries, *allowed]
+    speeches = [*summaries, *plan.allowed]
 
     remembered = _remembering(known, speeches=speeches, silent=silent, as_of=as_of)
     remembered, updates = _shown(remembered, speeches=speeches, around=around)
@@ -160,6 +162,53 @@ def decide(
             if fingerprint in alerts or fingerprint in changed
         },
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What a tick's verdicts come to: the summaries of what was kept back, and what the budget allows, or not."""
+
+    verdicts: Mapping[str, Sequence[ChannelVerdict]]
+    receipts: Sequence[Speech]
+    allowed: Sequence[Speech]
+    over_budget: Sequence[Speech]
+
+    def causes_over_budget(self) -> frozenset[tuple[str, str]]:
+        """Return channels and fingerprints of causes that hide something there, and are not told there after all."""
+        untold = {
+            (speech.channel, alert.fingerprint)
+            for speech in self.over_budget
+            if speech.reason in OPENINGS
+            for alert in speech.alerts
+        }
+        hiding = (each for of_alert in self.verdicts.values() for each in of_alert)
+        return frozenset(
+            (each.channel, each.by)
+            for each in hiding
+            if each.why_not is SilentReason.INHIBITED and each.by is not None and (each.channel, each.by) in untold
+        )
+
+
+def _planned(
+    verdicts: Mapping[str, Sequence[ChannelVerdict]],
+    *,
+    known: Mapping[str, Alert],
+    held: Sequence[Held],
+    spent: Mapping[str, int],
+    as_baseline: bool,
+    around: Surroundings,
+) -> _Plan:
+    policy = around.policy
+    receipts = _receipts(held, verdicts, known=known, around=around)
+    told_of = {(speech.channel, alert.fingerprint) for speech in receipts for alert in speech.alerts}
+    wanted = _wanted(verdicts, known=known, leaving_out=told_of, as_baseline=as_baseline)
+    quiet = _quiet(known.values(), around=around)
+    asked = together(wanted, known=known.values(), quiet=quiet, policy=policy, as_of=around.as_of)
+    # Too many are one summary before they are counted: a storm costs a channel one message of its day.
+    always = NotifyReason.BASELINE if as_baseline else None
+    batches = summarised(asked, above=policy.summary_above, always=always)
+    allowed, over_budget = within_budget(batches, spent=spent, budget=policy.alerting.budget)
+    return _Plan(verdicts=verdicts, receipts=receipts, allowed=allowed, over_budget=over_budget)
 
 
 def _wanted(
@@ -189,35 +238,42 @@ def _receipts(
     known: Mapping[str, Alert],
     around: Surroundings,
 ) -> list[Speech]:
+    release = Release(suppressors=around.suppressors, as_of=around.as_of, timezone=around.policy.reporting_timezone)
     released: dict[str, list[Alert]] = {}
     still_held: set[tuple[str, str]] = set()
+    rows = [
+        each
+        for each in held
+        if _may_speak_to(each.channel, around=around)
+        and not (each.rule and around.policy.rules.named(each.rule).mode is RuleMode.SHADOW)
+        and release.of(each.why, each.by, since=each.as_of)
+    ]
     for fingerprint, of_alert in verdicts.items():
         for each in of_alert:
             if each.reason in OPENINGS and each.why_not is None:
                 released.setdefault(each.channel, []).append(known[fingerprint])
             elif each.why_not in HOLDING:
                 still_held.add((each.channel, fingerprint))
-    # A retry, or a run over a part, judges nothing of some alerts: what keeps those back is asked all the same.
-    for row in held:
+    # Of some alerts there is nothing to tell, or a retry or a run over a part judged nothing: what keeps those back, or takes
+    # them elsewhere by now, is asked all the same.
+    for row in rows:
         alert = known.get(row.member.fingerprint)
-        if alert is None or not alert.state.is_open or alert.fingerprint in verdicts:
+        if alert is None or not alert.state.is_open:
             continue
-        if around.suppressors.of(labels_of(alert, tags=around.policy.tags)):
+        goes_there = row.channel in alert.told or row.channel in channels_of(alert, policy=around.policy)
+        if not goes_there or around.suppressors.of(labels_of(alert, tags=around.policy.tags)):
             still_held.add((row.channel, alert.fingerprint))
-    return summaries_of_held(
-        [each for each in held if _may_speak_to(each.channel, around=around)],
-        released,
-        known=known,
-        still_held=still_held,
-        release=Release(suppressors=around.suppressors, as_of=around.as_of, timezone=around.policy.reporting_timezone),
-    )
+    return summaries_of_held(rows, released, known=known, still_held=still_held, release=release)
 
 
-def _with_what_was_spent(speech: Speech, spent: Mapping[str, Mapping[str, int]]) -> Speech:
-    """Return a digest with the rules that spent the budget, and any other message as it is."""
+def _with_what_was_spent(speech: Speech, spent: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Speech:
+    """Return a digest with the rules that spent the budget of its days, and any other message as it is."""
     if speech.reason is not NotifyReason.DIGEST:
         return speech
-    return replace(speech, details={**speech.details, "spent": dict(spent.get(speech.channel, {}))})
+    by_rule: Counter[str] = Counter()
+    for day in speech.details["topics"]:
+        by_rule.update(spent.get(day, {}).get(speech.channel, {}))
+    return replace(speech, details={**speech.details, "spent": dict(by_rule)})
 
 
 def _quiet(alerts: Iterable[Alert], *, around: Surroundings) -> frozenset[str]:
@@ -303,7 +359,9 @@ def _shown(
     for fingerprint, alert in sorted(alerts.items()):
         shown = shown_of(alert, as_of=around.as_of)
         outdated = {
-            channel: told for channel, told in alert.told.items() if told.thread is not None and told.shown != shown
+            channel: told
+            for channel, told in alert.told.items()
+            if told.thread is not None and told.shown != shown and kind_of(channel) in around.configured
         }
         if not outdated or not around.may_notify:
             continue
@@ -315,7 +373,6 @@ def _shown(
     updates = [
         Speech(channel=channel, reason=NotifyReason.UPDATED, alerts=tuple(of_thread), thread=thread)
         for (channel, thread), of_thread in changed.items()
-        if kind_of(channel) in around.configured
     ]
     return remembered, updates
 

@@ -14,7 +14,7 @@ from include.sync_health.alerts import Acknowledgement, Alert, AlertState, Notif
 from include.sync_health.durations import describe
 from include.sync_health.flapping import FLAPPING_REPEATS, held_for
 from include.sync_health.matchers import labels_of
-from include.sync_health.message_parts import LINE, SHORT, counted
+from include.sync_health.message_parts import LINE, counted, person
 from include.sync_health.muting import Suppressors
 from include.sync_health.policy import Policy
 from include.sync_health.redaction import clean
@@ -75,7 +75,7 @@ def _of_state(alert: Alert, *, policy: Policy) -> Iterable[str]:
 def _of_acknowledgement(acknowledged: Acknowledgement | None, *, now: datetime) -> Iterable[str]:
     if acknowledged is None:
         return
-    by, reason = clean(acknowledged.by, limit=SHORT), clean(acknowledged.reason, limit=LINE)
+    by, reason = person(acknowledged.by), clean(acknowledged.reason, limit=LINE)
     if not acknowledged.holds_at(now):
         yield f"{by}'s acknowledgement is over; it is repeated again"
         return
@@ -93,7 +93,9 @@ def _of_silences(history: History, *, policy: Policy, now: datetime) -> Iterable
             yield f"{begins}silenced by {silence_text(silence)}; a close is told all the same"
     muted = Suppressors(at=now, mutes=policy.alerting.mutes).of(labels)
     if muted is not None:
-        yield f"{why_not(*muted, '', now, history, policy)}; a close is told all the same"
+        named = next(mute for mute in policy.alerting.mutes if mute.name == muted[1])
+        span = f"{named.start:%H:%M} to {named.end:%H:%M} {named.timezone}"
+        yield f"{why_not(*muted, '', now, history, policy)} ({span}); a close is told all the same"
 
 
 def _channels(history: History, *, policy: Policy) -> tuple[str, ...]:
@@ -123,7 +125,7 @@ def _of_channel(channel: str, history: History, policy: Policy, now: datetime) -
     if told is not None and (shadowed or not routed):
         yield f"{channel}: the policy no longer tells it there; only the close still goes"
     elif told is not None:
-        yield f"{channel}: {_repeat(alert, told, policy=policy, now=now)}"
+        yield f"{channel}: {_repeat(channel, told, history, policy=policy, now=now)}"
     elif shadowed:
         yield f"{channel}: not told, its rule is in shadow"
     elif suppression := alert.suppressed.get(channel):
@@ -132,7 +134,8 @@ def _of_channel(channel: str, history: History, policy: Policy, now: datetime) -
         yield f"{channel}: has not been told; the next run of its check tells it, unless something keeps it back"
 
 
-def _repeat(alert: Alert, told: Told, *, policy: Policy, now: datetime) -> str:
+def _repeat(channel: str, told: Told, history: History, *, policy: Policy, now: datetime) -> str:
+    alert = history.alert
     after = FLAPPING_REPEATS if alert.flapping_since is not None else policy.repeat[alert.severity]
     if alert.state is AlertState.RECOVERING:
         return "not repeated while it recovers"
@@ -140,12 +143,27 @@ def _repeat(alert: Alert, told: Told, *, policy: Policy, now: datetime) -> str:
         return "not repeated while nobody can judge it"
     if after is None:
         return f"not repeated, as {alert.severity} never is; told if it gets worse and when it closes"
+    due = told.at + after
+    at = max(due, now)
+    suppressors = Suppressors(at=at, silences=history.silences, mutes=policy.alerting.mutes)
+    if (stopped := suppressors.of(labels_of(alert, tags=policy.tags))) is not None:
+        when = f"would be due at {utc_text(due)}" if after else "every run would send"
+        return f"no repeat, which {when}: it is {stopped[0]} then"
     if not after:
         return "told again by every run that finds it broken"
-    due = told.at + after
-    if alert.acknowledged is not None and alert.acknowledged.holds_at(max(due, now)):
+    if alert.acknowledged is not None and alert.acknowledged.holds_at(at):
         return f"no repeat, which would be due at {utc_text(due)}: it is acknowledged"
-    return f"repeat due at {utc_text(due)}" + ("" if due > now else ", by the next run of its check")
+    if due > now:
+        return f"repeat due at {utc_text(due)}"
+    for line in reversed(history.ledger):
+        if line.channel == channel and line.silent in _KEEPS_REPEATS and line.as_of >= due:
+            why = why_not(line.silent, line.by, channel, line.as_of, history, policy)
+            return f"repeat due at {utc_text(due)}, and kept back so far: {why}"
+    return f"repeat due at {utc_text(due)}, by the next run of its check"
+
+
+_KEEPS_REPEATS = frozenset({SilentReason.INHIBITED, SilentReason.BUDGET})
+"""What keeps a repeat back and has no line of its own here, as silences, mutes and acknowledgements have."""
 
 
 def _release(suppression: Suppression, channel: str, history: History, policy: Policy) -> str:

@@ -103,8 +103,9 @@ def together(
     """
     Return the messages of a tick: alerts of one channel and reason that share a thread, or open one together.
 
-    An opening whose group the channel was told of joins its thread (`NotifyReason.NEW_IN_GROUP`), a reopening that of its
-    episode before. Whoever is repeated takes along the neighbours of its thread, so that they are not repeated one by one.
+    An opening whose group the channel was told of joins its thread (`NotifyReason.NEW_IN_GROUP`), one that came back that
+    of its episode before. Whoever is repeated takes along the neighbours of its thread, so that they are not repeated one
+    by one.
 
     Args:
         wanted: the alerts to tell, by channel and reason; worst first.
@@ -114,33 +115,36 @@ def together(
         as_of: the tick; aware.
     """
     everybody = list(known)
-    audible = [alert for alert in everybody if alert.fingerprint not in quiet]
     groups = OpenGroups(everybody, policy=policy)
-    found: dict[tuple[str, NotifyReason, str], Speech] = {}
-    for (channel, asked), alerts in wanted.items():
+    drafts: dict[tuple[str, NotifyReason, str], Speech] = {}
+    members: dict[tuple[str, NotifyReason, str], list[Alert]] = {}
+    # What came back first: others of its group that open beside it join its conversation.
+    for (channel, asked), alerts in sorted(wanted.items(), key=lambda item: item[0][1] is not NotifyReason.REOPENED):
         for alert in alerts:
             group = group_of(alert, policy=policy)
             reason, thread = asked, threads_by_channel(alert).get(channel)
             if asked is NotifyReason.FIRST and groups.told_of(channel, group):
                 reason, thread = NotifyReason.NEW_IN_GROUP, groups.thread(channel, group)
-            elif asked in (NotifyReason.FIRST, NotifyReason.UNSUPPRESSED):
-                thread = groups.thread(channel, group)
+            elif asked is NotifyReason.UNSUPPRESSED:
+                thread = thread or groups.thread(channel, group)
+            elif asked is NotifyReason.REOPENED:
+                groups.join(channel, group, thread=thread)
             key = (channel, reason, thread or group)
-            before = before_it(alert, reason=reason, channel=channel)
-            if key in found:
-                both = _together_before(found[key].details, before)
-                found[key] = replace(found[key], alerts=(*found[key].alerts, alert), details=both)
-                continue
-            opens = thread is None and reason in OPENINGS
-            found[key] = Speech(
-                channel=channel,
-                reason=reason,
-                alerts=(alert,),
-                thread=new_thread(channel, group=group, as_of=as_of) if opens else thread,
-                opens_thread=opens,
-                details=before,
-            )
-    return [_with_neighbours(each, audible) if each.reason is NotifyReason.REPEAT else each for each in found.values()]
+            if key not in drafts:
+                opens = thread is None and reason in OPENINGS
+                drafts[key] = Speech(
+                    channel=channel,
+                    reason=reason,
+                    alerts=(),
+                    thread=new_thread(channel, group=group, as_of=as_of) if opens else thread,
+                    opens_thread=opens,
+                )
+            members.setdefault(key, []).append(alert)
+    audible = _by_thread(alert for alert in everybody if alert.fingerprint not in quiet)
+    return [
+        _about(drafts[key], alerts, neighbours=audible.get((drafts[key].channel, drafts[key].thread), ()))
+        for key, alerts in members.items()
+    ]
 
 
 def before_it(alert: Alert, *, reason: NotifyReason, channel: str) -> Mapping[str, Any]:
@@ -161,31 +165,39 @@ def before_it(alert: Alert, *, reason: NotifyReason, channel: str) -> Mapping[st
     return {}
 
 
-def _together_before(first: Mapping[str, Any], second: Mapping[str, Any]) -> Mapping[str, Any]:
-    merged = {**first, **second}
-    if "was" in first and "was" in second:
-        merged["was"] = {**first["was"], **second["was"]}
+def _before_them(each: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the details of a message about several alerts, of those of each."""
+    merged: dict[str, Any] = {}
+    if any("was" in one for one in each):
+        merged["was"] = {fingerprint: was for one in each for fingerprint, was in one.get("was", {}).items()}
     for key in ("kept_back_by", "topics"):
-        if key in merged:
-            merged[key] = sorted({*first.get(key, ()), *second.get(key, ())})
-    if "since" in first and "since" in second:
-        merged["since"] = min(first["since"], second["since"])
+        if any(key in one for one in each):
+            merged[key] = sorted({value for one in each for value in one.get(key, ())})
+    if since := [one["since"] for one in each if "since" in one]:
+        merged["since"] = min(since)
     return merged
 
 
-def _with_neighbours(speech: Speech, known: Iterable[Alert]) -> Speech:
-    mine = {alert.fingerprint for alert in speech.alerts}
-    neighbours = tuple(
-        alert
-        for alert in known
-        if speech.thread is not None
-        and alert.fingerprint not in mine
-        and alert.state is AlertState.FIRING
-        and alert.stale_since is None
-        and (told := alert.told.get(speech.channel)) is not None
-        and told.thread == speech.thread
+def _by_thread(alerts: Iterable[Alert]) -> Mapping[tuple[str, str | None], Sequence[Alert]]:
+    """Return those that may be repeated beside others, by channel and the thread that they were told in there."""
+    found: dict[tuple[str, str | None], list[Alert]] = {}
+    for alert in alerts:
+        if alert.state is AlertState.FIRING and alert.stale_since is None:
+            for channel, told in alert.told.items():
+                if told.thread is not None:
+                    found.setdefault((channel, told.thread), []).append(alert)
+    return found
+
+
+def _about(draft: Speech, alerts: Sequence[Alert], *, neighbours: Iterable[Alert]) -> Speech:
+    """Return the message about these alerts; a repeat takes along the neighbours of its thread."""
+    mine = {alert.fingerprint for alert in alerts}
+    beside = neighbours if draft.reason is NotifyReason.REPEAT else ()
+    return replace(
+        draft,
+        alerts=(*alerts, *(alert for alert in beside if alert.fingerprint not in mine)),
+        details=_before_them([before_it(alert, reason=draft.reason, channel=draft.channel) for alert in alerts]),
     )
-    return replace(speech, alerts=(*speech.alerts, *neighbours))
 
 
 def within_budget(
@@ -194,21 +206,29 @@ def within_budget(
     """
     Return the messages that the budget allows, and those that it keeps back, in the order given.
 
+    Where it is not enough for all, the worst have it.
+
     Args:
-        speeches: of one tick, worst first.
+        speeches: of one tick.
         spent: messages to each channel that it has counted today.
         budget: messages a day and channel; None: no limit.
     """
-    counted, allowed, kept_back = dict(spent), [], []
-    for speech in speeches:
-        if budget is None or not speech.costs_budget:
-            allowed.append(speech)
-        elif counted.get(speech.channel, 0) < budget:
-            counted[speech.channel] = counted.get(speech.channel, 0) + 1
-            allowed.append(speech)
-        else:
-            kept_back.append(speech)
-    return allowed, kept_back
+    in_order = list(speeches)
+    if budget is None:
+        return in_order, []
+    counted, over = dict(spent), set[int]()
+    worst_first = sorted(
+        (-speech.severity.rank, place)
+        for place, speech in enumerate(in_order)
+        if speech.costs_budget and speech.severity is not None
+    )
+    for _, place in worst_first:
+        channel = in_order[place].channel
+        counted[channel] = counted.get(channel, 0) + 1
+        if counted[channel] > budget:
+            over.add(place)
+    allowed = [speech for place, speech in enumerate(in_order) if place not in over]
+    return allowed, [in_order[place] for place in sorted(over)]
 
 
 def summarised(speeches: Iterable[Speech], *, above: int, always: NotifyReason | None = None) -> list[Speech]:

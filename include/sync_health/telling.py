@@ -2,7 +2,8 @@
 What each channel should hear of one alert in one tick, and what keeps it back: the verdicts that `notifications` acts on.
 
 They are found causes first, since a cause hides its symptoms only where it is told itself. The budget of a channel is not
-looked at here: it counts messages, and how many there are is known only when the openings are grouped.
+looked at here: it counts messages, and how many there are is known only when the openings are grouped. Where it then keeps
+back a cause, they are found once more.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def reason_to_notify(
     told: Told | None,
     suppression: Suppression | None = None,
     reopens: bool = False,
+    opened_unseen: bool = False,
     repeat_after: timedelta | None,
     as_of: datetime,
 ) -> NotifyReason | None:
@@ -83,13 +85,14 @@ def reason_to_notify(
         told: what the channel was last told of this episode; None if nothing.
         suppression: what has kept it from hearing of this episode so far; None if nothing has.
         reopens: the channel knows the episode before, which closed a moment ago.
+        opened_unseen: it opened while nobody looked, which this run makes up for.
         repeat_after: the policy's interval for the alert's severity (inclusive); None repeats never, and 0 whenever the
             breach was found again in this very tick.
         as_of: the tick; aware.
     """
     if alert.state.is_open:
         if told is None:
-            if alert.state is not AlertState.FIRING:
+            if alert.state is not AlertState.FIRING and not opened_unseen:
                 return None  # a recovering alert that nobody heard of: either it relapses, or it was nothing
             if suppression is not None:
                 return NotifyReason.UNSUPPRESSED
@@ -109,7 +112,11 @@ def reason_to_notify(
 
 
 def verdicts_of(
-    alerts: Mapping[str, Alert], *, open_alerts: Mapping[str, Alert], around: Surroundings
+    alerts: Mapping[str, Alert],
+    *,
+    open_alerts: Mapping[str, Alert],
+    around: Surroundings,
+    over_budget: Collection[tuple[str, str]] = (),
 ) -> Mapping[str, tuple[ChannelVerdict, ...]]:
     """
     Return what every channel hears of each alert, by fingerprint.
@@ -118,6 +125,8 @@ def verdicts_of(
         alerts: those to decide on.
         open_alerts: all that are open, as causes of those; where one is in both, ``alerts`` has it right.
         around: everything else.
+        over_budget: channels and fingerprints of causes that the day's budget keeps from being told there: they hide
+            nothing.
     """
     causes = ToldCauses(policy=around.policy, as_of=around.as_of)
     found: dict[str, tuple[ChannelVerdict, ...]] = {}
@@ -129,7 +138,11 @@ def verdicts_of(
             _kept_back(each, alert, around=around, causes=causes) for each in _wanted(alert, around=around)
         )
         found[fingerprint] = verdicts
-        told_now = [each.channel for each in verdicts if each.why_not is None and each.reason in OPENINGS]
+        told_now = [
+            each.channel
+            for each in verdicts
+            if each.why_not is None and each.reason in OPENINGS and (each.channel, fingerprint) not in over_budget
+        ]
         causes.remember(alert, told_now=told_now)
     return found
 
@@ -161,6 +174,7 @@ def _wanted(alert: Alert, *, around: Surroundings) -> Iterable[ChannelVerdict]:
             told=told,
             suppression=alert.suppressed.get(channel),
             reopens=channel in alert.threads and alert.reopened_at == alert.opened_at,
+            opened_unseen=alert.opened_at in around.judged_at,
             repeat_after=FLAPPING_REPEATS if flaps else policy.repeat[alert.severity],
             as_of=as_of,
         )
@@ -186,10 +200,11 @@ def _kept_back(verdict: ChannelVerdict, alert: Alert, *, around: Surroundings, c
         return kept_back(SilentReason.NOTIFY_NEVER)
     if kind_of(channel) not in around.configured:
         return kept_back(SilentReason.NOT_CONFIGURED)
-    if reason in _STOPPABLE and (stopped := around.suppressors.of(labels_of(alert, tags=around.policy.tags))):
-        return kept_back(*stopped)
+    # Before a silence: nobody would have been reminded, so that there is nothing to tell when the silence ends.
     if reason is NotifyReason.REPEAT and alert.acknowledged and alert.acknowledged.holds_at(around.as_of):
         return kept_back(SilentReason.ACKNOWLEDGED, alert.acknowledged.by)
+    if reason in _STOPPABLE and (stopped := around.suppressors.of(labels_of(alert, tags=around.policy.tags))):
+        return kept_back(*stopped)
     if around.hides and reason in _HIDEABLE and (cause := causes.hiding(alert, channel=channel)):
         return kept_back(SilentReason.INHIBITED, cause)
     return verdict

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from include.sync_health.alerts import Alert, NotifyReason
 from include.sync_health.policy import Policy
@@ -55,6 +55,9 @@ def shown_of(alert: Alert, *, as_of: datetime) -> str:
     )
 
 
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
 class OpenGroups:
     """
     The groups that each channel was told of and that are still open, with the thread that newcomers join.
@@ -79,6 +82,10 @@ class OpenGroups:
     def told_of(self, channel: str, group: str) -> bool:
         """Return whether a channel was told of an open alert of a group."""
         return (channel, group) in self._threads
+
+    def join(self, channel: str, group: str, *, thread: str | None) -> None:
+        """Note that a channel is about to be told of a group in a thread, unless it was told of it already."""
+        self._threads.setdefault((channel, group), (_LONG_AGO, thread))
 
     def thread(self, channel: str, group: str) -> str | None:
         """Return the thread that the channel was last told of the group in; None where there is none."""

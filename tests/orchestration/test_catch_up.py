@@ -107,3 +107,45 @@ def test_a_retry_makes_up_for_nothing_twice(world: MonitoredWorld) -> None:
     world.tick(NOON + 6 * HOUR)
 
     assert world.rows("SELECT key FROM monitoring.delivery ORDER BY id") == deliveries
+
+
+def test_what_opened_in_the_gap_and_closes_with_the_run_that_makes_up_for_it_is_told(world: MonitoredWorld) -> None:
+    """Nobody ever heard that it was open."""
+    world.fail_three_times(world.credential, before=NOON + 5 * HOUR)
+    world.succeed(world.credential, at=NOON + 6 * HOUR - 10 * MINUTE)
+    outcome = world.tick_and_drain(NOON + 6 * HOUR)
+
+    assert (outcome["opened"], outcome["closed"]) == (2, 2)
+    assert ["While we could not see" in text for text in world.slack_texts()] == [True]
+    assert world.rows("SELECT 1 FROM monitoring.delivery WHERE silent = 'never_told'") == []
+
+
+def test_what_closed_in_the_gap_stays_closed_whoever_breaks_after_it(world: MonitoredWorld) -> None:
+    """Another alert is looked up in the middle of the gap; what the instants before it found is not forgotten."""
+    other = int(world.hub.add_credential(world.hub.add_company("Best Plumbing")))
+    world.fail_three_times(world.credential, before=NOON + TICK)
+    world.tick_and_drain(NOON + TICK)
+    world.succeed(world.credential, at=NOON + 2 * HOUR)
+    world.fail_three_times(other, before=NOON + 3 * HOUR)
+    world.tick_and_drain(NOON + 4 * HOUR)
+
+    closed = world.rows(
+        "SELECT rule, as_of FROM monitoring.alert_event JOIN monitoring.alert USING (fingerprint)"
+        " WHERE kind = 'closed' AND credential_id = %s ORDER BY rule",
+        str(world.credential),
+    )
+    assert [(row["rule"], row["as_of"] - NOON) for row in closed] == [
+        ("consecutive_failures", 2 * HOUR),
+        ("sync_failures", 2 * HOUR),
+    ]
+
+
+def test_a_source_that_is_still_gone_is_asked_twice_however_much_was_missed(
+    world: MonitoredWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once for what was missed, and once for the run's own window, which says why."""
+    world.environment.setenv("AIRFLOW_CONN_HUB_PLUS_DB", "postgres://nobody:wrong@127.0.0.1:1/gone")
+    with caplog.at_level("ERROR", logger="servicetitan.sights"):
+        assert world.tick(NOON + 3 * HOUR)["blind"] == "unreachable"
+
+    assert len(caplog.records) == 2

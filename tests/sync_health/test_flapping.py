@@ -87,6 +87,15 @@ def test_three_returns_within_a_day_are_flapping_and_two_quiet_hours_end_it() ->
     assert [alert.state for alert in world.alerts.values()] == [AlertState.INACTIVE]
 
 
+def test_one_that_closes_each_time_flaps_with_its_third_return() -> None:
+    """The history says so, as it does of one that never closed."""
+    world = World(policy=with_timers(lifecycle=SHIPPED))
+    lived(world, [B, C, B, *[C] * 9, B, *[C] * 9, B])
+
+    assert [event.kind for event in world.events][-3:] == [EventKind.CLOSED, EventKind.REOPENED, EventKind.FLAPPING]
+    assert [alert.flapping_since for alert in world.alerts.values()] == [T0 + 22 * TICK]
+
+
 def test_one_that_stays_broken_flaps_no_more() -> None:
     """A day after its returns it is repeated like any other."""
     world = World(policy=with_timers(lifecycle=SHIPPED))

@@ -248,6 +248,22 @@ def test_a_cause_hides_only_where_it_was_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("severity", "symptom"),
+    [
+        pytest.param(Severity.HIGH, "first", id="what costs no budget is told"),
+        pytest.param(Severity.MEDIUM, "budget", id="what costs some waits for the digest with its cause"),
+    ],
+)
+def test_a_cause_that_the_budget_keeps_back_hides_nothing(severity: Severity, symptom: str) -> None:
+    """Nobody is told of it today; the next day's digest tells it, and from then on it hides."""
+    world = World(policy=replace(POLICY, alerting=replace(POLICY.alerting, budget=0)))
+    both = saw("data_quality", severity=Severity.MEDIUM), saw("quality_drop", severity=severity)
+
+    assert sorted(world.said(world.tick(T0, *both))) == ["data_quality budget", f"quality_drop {symptom}"]
+    assert world.said(world.tick(T0 + TICK, *both)) == []
+
+
+@pytest.mark.parametrize(
     "policy",
     [
         pytest.param(with_mode("token_expiry", RuleMode.SHADOW), id="a cause in shadow"),

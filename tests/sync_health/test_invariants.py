@@ -160,6 +160,8 @@ class PureAlerting(RuleBasedStateMachine):
             missed += came_and_went(result.events, result.alerts, instants=missed_at)
         self.now += TICK
         self.state |= changes
+        result = step(self.world.alerts, self.observed(), policy=self.world.policy, as_of=self.now)
+        missed += came_and_went(result.events, result.alerts, instants=missed_at)
         self.judge(self.now, self.observed(), missed=missed, missed_at=missed_at)
 
     @rule(match=MATCHERS, lasts=st.sampled_from([TICK, HOUR, 10 * HOUR]))
@@ -329,9 +331,12 @@ class PureAlerting(RuleBasedStateMachine):
             (each.channel, member.fingerprint) for each in new if each.reason not in beside for member in each.members
         )
         assert all(count == 1 for count in about.values()), about
+        receipts = (NotifyReason.SILENCE_ENDED, NotifyReason.DIGEST)
         for each in new:
-            for member in each.members if each.reason in OPENINGS | {NotifyReason.ESCALATED} else ():
+            for member in each.members if each.reason in {*OPENINGS, NotifyReason.ESCALATED, *receipts} else ():
                 alert = self.world.alerts[member.fingerprint]
+                if each.reason in receipts and (alert.episode_id != member.episode_id or not alert.state.is_open):
+                    continue  # of what is over it only gives the number
                 assert silenced.of(labels_of(alert, tags=self.policy.tags)) is None, each
 
 

@@ -18,7 +18,7 @@ from include.sync_health.matchers import Matcher
 from include.sync_health.muting import Silence, mutes_at
 from include.sync_health.policy import Policy
 from include.sync_health.verdicts import Severity, Verdict
-from tests.sync_health.alert_histories import SLACK, T0, TICK, World, saw, with_timers
+from tests.sync_health.alert_histories import MAIL, SLACK, T0, TICK, World, saw, with_timers
 
 B, C = Verdict.BREACH, Verdict.CLEAR
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -175,6 +175,14 @@ def test_a_mute_keeps_the_wall_time_of_its_zone(instant: str, holds: bool) -> No
     assert mutes_at(NIGHTS, datetime.fromisoformat(instant)) is holds
 
 
+@pytest.mark.parametrize(("minutes", "holds"), [(29, True), (30, False)])
+def test_a_bound_that_the_clocks_skip_is_where_it_would_have_been(minutes: int, holds: bool) -> None:
+    """02:30 in New York, on the night when 02:00 is 03:00: half an hour after the jump."""
+    mute = replace(NIGHTS, end=time(2, 30), days=frozenset(range(7)))
+
+    assert mutes_at(mute, datetime(2026, 3, 8, 7, minutes, tzinfo=UTC)) is holds
+
+
 def test_a_mute_ends_with_one_summary_each_time() -> None:
     """What it hid last night, and what of it still fires."""
     all_day_long = replace(NIGHTS, start=time(12), end=time(13), timezone="UTC", days=frozenset(range(7)))
@@ -218,6 +226,23 @@ def test_days_that_nobody_digested_are_one_digest() -> None:
     assert [(str(each.reason), each.details["topics"]) for each in digests] == [
         ("digest", ["2026-03-10", "2026-03-11"])
     ]
+
+
+def test_a_digest_tells_what_spent_the_budget_of_its_own_days() -> None:
+    """Not that of a day of which something is kept back still, nor that of another channel."""
+    longer = silence(match=Matcher(credential=frozenset({"1"})), starts_at=T0 + HOUR, ends_at=T0 + 3 * DAY)
+    world = World(policy=limited(0), silences=[longer])
+    old, new = (saw(B, credential=each, severity=Severity.MEDIUM) for each in "12")
+    world.tick(T0, old)
+    world.tick(T0 + DAY, old, new)
+    spent = {
+        "2026-03-10": {SLACK: {"stale_sync": 9}},
+        "2026-03-11": {SLACK: {"sync_failures": 7}, "slack:#other": {"stuck_sync": 5}},
+    }
+
+    digests = [each for each in world.tick(T0 + 2 * DAY, old, new, spent_before=spent) if each.reason == "digest"]
+    assert {each.channel: each.details["spent"] for each in digests} == {SLACK: {"sync_failures": 7}, MAIL: {}}
+    assert [each.details["topics"] for each in digests] == [["2026-03-11"]] * 2
 
 
 def test_a_storm_costs_one_message_of_the_day() -> None:

@@ -199,6 +199,36 @@ def test_when_a_channel_that_was_told_hears_of_it_again(one: Alert, policy: Poli
     assert f"{SLACK}: {text}" in next_of(one, policy=policy)
 
 
+@pytest.mark.parametrize(
+    ("why", "by", "text"),
+    [
+        pytest.param(
+            SilentReason.INHIBITED,
+            TOKEN.fingerprint,
+            f"inhibited by token_expiry of the same credential ({TOKEN.fingerprint[:12]}), told there before",
+            id="its cause was told there",
+        ),
+        pytest.param(
+            SilentReason.BUDGET,
+            None,
+            "the day's budget of 10 messages was spent; it is told in the day's digest",
+            id="the budget is spent",
+        ),
+    ],
+)
+def test_a_repeat_that_something_keeps_back_is_not_promised(why: SilentReason, by: str | None, text: str) -> None:
+    """What the ledger says of it since it was due."""
+    one = replace(STALE, told={SLACK: replace(TOLD, at=AS_OF - DAY - HOUR)})
+    kept = LedgerLine(channel=SLACK, reason=None, silent=why, by=by, status=DeliveryStatus.NOT_SENT, as_of=AS_OF - HOUR)
+
+    lines = next_of(one, ledger=[kept], causes={TOKEN.fingerprint: Cause(alert=TOKEN)})
+    assert f"{SLACK}: repeat due at 2026-11-24 11:00 UTC, and kept back so far: {text}" in lines
+    earlier = replace(kept, as_of=AS_OF - 2 * HOUR)
+    assert f"{SLACK}: repeat due at 2026-11-24 11:00 UTC, by the next run of its check" in next_of(
+        one, ledger=[earlier]
+    )
+
+
 def test_a_repeat_is_due_exactly_when_the_outlook_says() -> None:
     """The same alert lives on: a tick earlier it is not repeated, at that tick it is."""
     world = World()
@@ -322,8 +352,62 @@ def test_silences_that_hold_or_will(changes: dict[str, Any], text: str | None) -
 def test_a_mute_that_holds_now(now: datetime, holds: bool) -> None:
     lines = next_of(STALE, policy=replace(POLICY, alerting=AlertingPolicy(mutes=(NIGHT,))), now=now)
 
-    muted = "muted by nights of the policy: nobody reads it; a close is told all the same"
+    muted = "muted by nights of the policy: nobody reads it (11:00 to 13:00 UTC); a close is told all the same"
     assert (muted in lines) is holds
+
+
+DUE = "2026-11-25 08:45 UTC"
+"""When the stale sync is told again."""
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "text"),
+    [
+        pytest.param(AS_OF + HOUR, f"repeat due at {DUE}", id="over by then"),
+        pytest.param(OPENED + DAY, f"repeat due at {DUE}", id="over at that very moment"),
+        pytest.param(
+            OPENED + DAY + MINUTE, f"no repeat, which would be due at {DUE}: it is silenced then", id="not over"
+        ),
+    ],
+)
+def test_what_is_silenced_is_not_said_to_be_repeated(ends_at: datetime, text: str) -> None:
+    assert f"{SLACK}: {text}" in next_of(STALE, silences=[silence(ends_at=ends_at)])
+
+
+def test_what_is_muted_when_a_repeat_is_due_is_not_said_to_be_repeated() -> None:
+    """By the clock of that moment, not of now."""
+    morning = replace(NIGHT, start=time(8), end=time(9))
+    lines = next_of(STALE, policy=replace(POLICY, alerting=AlertingPolicy(mutes=(morning,))))
+
+    assert f"{SLACK}: no repeat, which would be due at {DUE}: it is muted then" in lines
+
+
+def test_what_every_run_would_send_is_not_sent_into_a_silence() -> None:
+    every_run = replace(POLICY, repeat={**POLICY.repeat, Severity.MEDIUM: timedelta(0)})
+
+    lines = next_of(STALE, policy=every_run, silences=[silence()])
+
+    assert f"{SLACK}: no repeat, which every run would send: it is silenced then" in lines
+
+
+def test_a_silence_keeps_back_the_repeat_that_the_outlook_says_it_does() -> None:
+    """The same alert lives on: the tick at which its repeat is due sends nothing."""
+    world = World()
+    world.tick(T0, saw(Verdict.BREACH))
+    one = next(iter(world.alerts.values()))
+    due = T0 + POLICY.repeat[one.severity]
+    quiet = silence(match=Matcher(rule=frozenset({one.rule})), starts_at=T0, ends_at=due + TICK)
+    loud = replace(quiet, ends_at=due)
+    sent = {}
+    for each in (quiet, loud):
+        living = replace(world, alerts={**world.alerts}, outbox={**world.outbox}, silences=[each])
+        sent[each.ends_at] = living.sent(living.tick(due, saw(Verdict.BREACH)))
+
+    assert f"{SLACK}: no repeat, which would be due at {due:%Y-%m-%d %H:%M} UTC: it is silenced then" in next_of(
+        one, now=T0, silences=[quiet]
+    )
+    assert f"{SLACK}: repeat due at {due:%Y-%m-%d %H:%M} UTC" in next_of(one, now=T0, silences=[loud])
+    assert (sent[quiet.ends_at], "repeat" in sent[loud.ends_at]) == ([], True)
 
 
 def test_the_budget_is_told_the_day_after() -> None:

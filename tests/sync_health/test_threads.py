@@ -191,3 +191,38 @@ def test_an_escalation_says_what_was_told_before() -> None:
     [told] = [each for each in world.tick(T0 + TICK, *worse) if each.channel == SLACK and each.reason == "escalated"]
 
     assert told.details == {"was": {member.fingerprint: "medium" for member in told.members}}
+
+
+def test_what_came_back_behind_its_cause_goes_on_in_its_conversation() -> None:
+    """It is told late, and where it was told before."""
+    world = World(policy=with_timers())
+    before = world.tick(T0, failed(1))
+    world.tick(T0 + TICK, failed(1, C))
+    assert of_slack(world.tick(T0 + 2 * TICK, rule_saw("token_expiry"), failed(1))) == [("first", 1)]
+
+    told = world.tick(T0 + 3 * TICK, rule_saw("token_expiry", C), failed(1))
+    assert [each.thread for each in told if each.channel == SLACK and each.reason == "unsuppressed"] == [
+        *threads(before)
+    ]
+
+
+def test_others_that_open_beside_one_that_came_back_join_its_conversation() -> None:
+    """One cause, one conversation, whoever of them was there before."""
+    world = World(policy=with_timers())
+    before = world.tick(T0, failed(1))
+    world.tick(T0 + TICK, failed(1, C))
+    again = world.tick(T0 + 2 * TICK, failed(1), failed(2))
+
+    assert of_slack(again) == [("reopened", 1), ("new_in_group", 1)]
+    assert threads(again) == threads(before)
+
+
+def test_a_first_message_that_could_not_be_edited_is_brought_up_to_date_when_it_can_be() -> None:
+    """It closed while Slack had no connection: with the close the edit follows."""
+    world = World(policy=with_timers())
+    world.tick(T0, failed(1))
+    world.tick(T0 + TICK, failed(1, C), configured={"email"})
+    assert world.edits == []
+
+    assert of_slack(world.tick(T0 + 2 * TICK)) == [("closed", 1)]
+    assert [each.channel for each in world.edits] == [SLACK]
