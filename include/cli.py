@@ -12,10 +12,12 @@ nor Airflow do not pay for them.
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import difflib
 import errno
 import importlib
+import io
 import json
 import os
 import sys
@@ -31,6 +33,9 @@ EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 130, 141  # as a shell tells it: 128 + SIGI
 
 OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """How a disk refuses what is written to it; of a file that a command names the command tells it."""
+
+_ESCAPED = "servicetitan_monitor_escaped"
+"""The name of `_escaped` among Python's error handlers."""
 
 COMMANDS = {
     "migrate": "create or raise the monitoring schema",
@@ -84,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: after ``--help``.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _write_whatever_comes()
     try:
         code = _told(arguments)
         _flush()
@@ -116,6 +122,21 @@ def _told(arguments: list[str]) -> int:
     except SystemExit:
         _flush()  # the help, before it is too late to say that nobody can read it
         raise
+
+
+def _write_whatever_comes() -> None:
+    """Let a character that the terminal's encoding lacks be written as ``\\u2026``, in JSON too; not be the end."""
+    codecs.register_error(_ESCAPED, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPED)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return json.dumps(lacking)[1:-1], error.end
 
 
 def _flush() -> None:

@@ -92,6 +92,34 @@ def test_with_json_an_error_is_json_too() -> None:
     assert done.stderr.startswith("error: ")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_lacks_a_character_gets_its_number(tmp_path: Path, encoding: str) -> None:
+    """A company has any name, and what was cut ends with "…": no reason for a traceback, nor for JSON that nobody reads."""
+    overlay = tmp_path / "monitor.yaml"
+    overlay.write_text(
+        "alerting: {mutes: [{name: n, match: {severity: [low]}, from: '22:00', until: '06:00', timezone: UTC, "
+        "reason: 'sómetimes … 日🔥'}]}",
+        encoding="utf-8",
+    )
+    variables = {"SERVICETITAN_MONITOR_CONFIG": str(overlay), "PYTHONIOENCODING": encoding}
+
+    lines, tree = (
+        subprocess.run(
+            [sys.executable, "-m", "include.cli", "route", "--type", "stale_sync", *more],
+            cwd=ROOT,
+            env=os.environ | variables,
+            capture_output=True,
+            check=False,
+        )
+        for more in ([], ["--json"])
+    )
+
+    assert (lines.returncode, lines.stderr, tree.returncode, tree.stderr) == (0, b"", 0, b"")
+    assert json.loads(tree.stdout.decode(encoding))["mutes"][0]["reason"] == "sómetimes … 日🔥"
+    shown = {"ascii": r"s\u00f3metimes \u2026 \u65e5\ud83d\udd25", "latin-1": r"sómetimes \u2026 \u65e5\ud83d\udd25"}
+    assert f"mute n ({shown.get(encoding, 'sómetimes … 日🔥')}): " in lines.stdout.decode(encoding)
+
+
 def test_a_reader_that_goes_away_is_no_error_worth_words() -> None:
     """Nothing on stderr, and the code that a shell knows for it."""
     code = (

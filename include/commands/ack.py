@@ -48,12 +48,11 @@ def run(args: argparse.Namespace) -> int:
         MonitorError: no such alert is open, several begin so, an argument is wrong, or the storage connection is.
     """
     from include.commands.alert_arguments import fingerprint_of, span_of, words
-    from include.commands.monitoring_access import monitoring, the_alert
-    from include.orchestration.settings import policy_in_force
+    from include.commands.monitoring_access import monitoring, policy_of_alerts, the_alert
     from include.sync_health.alerts import Acknowledgement
     from include.warehouse.acknowledgements import acknowledge, unacknowledge
 
-    now, policy = datetime.now(UTC), policy_in_force().loaded.policy
+    now, policy = datetime.now(UTC), policy_of_alerts()
     prefix, by = fingerprint_of(args.fingerprint), words(args.by, option="--by")
     if args.remove:
         _refuse_beside_remove(args)
@@ -93,6 +92,7 @@ def _line(alert: Alert) -> str:
 
 
 def _as_json(alert: Alert) -> dict[str, Any]:
+    from include.sync_health.message_parts import person
     from include.sync_health.redaction import clean
 
     held = alert.acknowledged
@@ -102,7 +102,7 @@ def _as_json(alert: Alert) -> dict[str, Any]:
         "state": str(alert.state),
         "acknowledged": held
         and {
-            "by": clean(held.by, limit=200),
+            "by": person(held.by),
             "at": held.at.isoformat(),
             "reason": clean(held.reason, limit=1_000),
             "until": held.until.isoformat() if held.until else None,

@@ -22,6 +22,11 @@ from include.sync_health.verdicts import Severity
 KEYS = tuple(each.name for each in fields(Matcher))
 """What a match may ask of an alert."""
 
+NO_ENVIRONMENT = frozenset({"monitor_health"})
+NO_CREDENTIAL = NO_ENVIRONMENT | {"platform_outage", "no_syncs", "api_errors", "api_latency", "error_budget"}
+WITH_DATA_TYPE = frozenset({"consecutive_failures", "stuck_sync", "data_quality", "quality_drop", "empty_syncs"})
+"""The rules whose alerts are about no environment; about no credential, and so no company, and without tags; about a data type."""
+
 TYPE_PREFIX = "servicetitan_"
 FEWEST_DIGITS = 6
 """Of a fingerprint: enough to tell some thousands of alerts apart, and few enough to type."""
@@ -52,7 +57,7 @@ def matcher_of(arguments: Sequence[str], *, tags: Collection[str]) -> Matcher:
         tags: the names of the policy's tags.
 
     Raises:
-        RequestError: an argument without ``=``, or a key or a value that no alert can have.
+        RequestError: an argument without ``=``, or a key or a value that no alert can have, alone or with the others.
     """
     chosen: dict[str, set[str]] = {}
     for argument in arguments:
@@ -65,8 +70,25 @@ def matcher_of(arguments: Sequence[str], *, tags: Collection[str]) -> Matcher:
             hint = f"did you mean {near[0]}? " if near else ""
             raise RequestError(f"--match: unknown key {shown(written)}; {hint}use one of {', '.join(KEYS)}")
         chosen.setdefault(key, set()).add(value_of(key, text, option="--match", tags=tags))
+    rules = chosen.get("rule", set())
+    for key in chosen:
+        if rules and not any(is_about(rule, key) for rule in rules):
+            named = " or ".join(sorted(rules))
+            raise RequestError(f"--match: {key} with rule {named}, whose alerts are about none; leave one of them out")
     sets: dict[str, Any] = {key: frozenset(values) for key, values in chosen.items()}
     return Matcher(**sets)
+
+
+def is_about(rule: str, key: str) -> bool:
+    """Return whether alerts of a rule have what a key of `KEYS` asks for."""
+    match key:
+        case "environment":
+            return rule not in NO_ENVIRONMENT
+        case "company" | "credential" | "tag":
+            return rule not in NO_CREDENTIAL
+        case "data_type":
+            return rule in WITH_DATA_TYPE
+    return True
 
 
 def value_of(key: str, text: str, *, option: str, tags: Collection[str] = ()) -> Any:

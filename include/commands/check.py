@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     from include.sync_health.windows import CLOCK_SKEW, parse_instant
 
     now = datetime.now(UTC)
-    as_of = parse_instant(args.as_of, name="--as-of") if args.as_of else now
+    as_of = now if args.as_of is None else parse_instant(args.as_of, name="--as-of")
     if as_of - now > CLOCK_SKEW:
         raise RequestError(f"--as-of {as_of.isoformat()} lies in the future; it is now {now.isoformat()}")
     policy = policy_in_force().loaded.policy

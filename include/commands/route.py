@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from include.sync_health.policy import Policy
     from include.sync_health.verdicts import Severity
 
-NO_ENVIRONMENT = "monitor_health"
-"""The rule whose alerts are about no environment."""
-
 
 def add_parser(subparsers: Any) -> None:
     """Add the command's parser."""
@@ -79,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     way = way_of(
         _asked(args, policy=policy),
         policy=policy,
-        at=parse_instant(args.at, name="--at") if args.at else datetime.now(UTC),
+        at=datetime.now(UTC) if args.at is None else parse_instant(args.at, name="--at"),
     )
     expected = None if args.expect is None else channels_of(args.expect, option="--expect")
     answer = as_json(way)
@@ -273,23 +270,25 @@ def _muting(each: MuteNow, *, at: datetime) -> str:
 
 def _asked(args: argparse.Namespace, *, policy: Policy) -> Labels:
     """Return the labels that the arguments name; the tags are those given, and the policy's of company and credential."""
-    from include.commands.alert_arguments import value_of
+    from include.commands.alert_arguments import is_about, shown, value_of
     from include.sync_health.errors import RequestError
     from include.sync_health.matchers import Labels, tags_of
 
     rule = value_of("rule", args.type, option="--type")
-    if rule == NO_ENVIRONMENT and args.environment is not None:
-        raise RequestError(
-            f"--environment: {args.environment!r} with an alert of {rule}, which is about none; leave it out"
-        )
+    asked = {key: getattr(args, key) for key in ("environment", "company", "credential", "data_type")}
+    for key, given in {**asked, "tag": next(iter(args.tag), None)}.items():
+        # Such an alert never opens: where it would go says nothing.
+        if given is not None and not is_about(rule, key):
+            option = f"--{key.replace('_', '-')}"
+            raise RequestError(f"{option}: {shown(given)} with an alert of {rule}, which is about none; leave it out")
     own = policy.rules.named(rule).severity
-    environment = None if rule == NO_ENVIRONMENT else args.environment or "production"
+    environment = _value(args, "environment") or ("production" if is_about(rule, "environment") else None)
     company, credential = (_value(args, key) for key in ("company", "credential"))
     tags = frozenset(value_of("tag", tag, option="--tag", tags=policy.tags) for tag in args.tag)
     return Labels(
         rule=rule,
         severity=own if args.severity is None else value_of("severity", args.severity, option="--severity"),
-        environment=environment and value_of("environment", environment, option="--environment"),
+        environment=environment,
         company=company,
         credential=credential,
         data_type=_value(args, "data_type"),

@@ -90,13 +90,12 @@ def _add(args: argparse.Namespace) -> int:
         MonitorError: an argument, the policy or the storage connection is wrong.
     """
     from include.commands.alert_arguments import match_words
-    from include.commands.monitoring_access import monitoring
-    from include.orchestration.settings import policy_in_force
+    from include.commands.monitoring_access import monitoring, policy_of_alerts
     from include.warehouse.silences import add_silence, messages_matching
 
     now = datetime.now(UTC)
     since = now - PREVIEWED
-    policy = policy_in_force().loaded.policy
+    policy = policy_of_alerts()
     silence = _asked(args, tags=policy.tags, now=now)
     with monitoring(policy) as conn:
         preview = messages_matching(conn, silence.match, since=since, tags=policy.tags)
@@ -133,12 +132,11 @@ def _list(args: argparse.Namespace) -> int:
     Raises:
         MonitorError: the policy or the storage connection is wrong.
     """
-    from include.commands.monitoring_access import monitoring
-    from include.orchestration.settings import policy_in_force
+    from include.commands.monitoring_access import monitoring, policy_of_alerts
     from include.warehouse.silences import silences_since
 
     now = datetime.now(UTC)
-    with monitoring(policy_in_force().loaded.policy) as conn:
+    with monitoring(policy_of_alerts()) as conn:
         found = silences_since(conn, _EVER if args.all else now)
     if args.json:
         print(json.dumps({"silences": [_as_json(each, now=now) for each in found]}, indent=2, ensure_ascii=False))
@@ -161,13 +159,12 @@ def _end(args: argparse.Namespace) -> int:
         MonitorError: no such silence holds or is to come, or several begin so; or the storage connection is wrong.
     """
     from include.commands.alert_arguments import match_words, shown, words
-    from include.commands.monitoring_access import monitoring
-    from include.orchestration.settings import policy_in_force
+    from include.commands.monitoring_access import monitoring, policy_of_alerts
     from include.sync_health.errors import RequestError
     from include.warehouse.silences import end_silence
 
     by, now = words(args.by, option="--by"), datetime.now(UTC)
-    with monitoring(policy_in_force().loaded.policy) as conn:
+    with monitoring(policy_of_alerts()) as conn:
         ended = end_silence(conn, args.id, by=by, now=now)
         if ended is None:
             raise RequestError(
@@ -191,14 +188,21 @@ def _asked(args: argparse.Namespace, *, tags: Any, now: datetime) -> Silence:
     from include.sync_health.windows import parse_instant
 
     match = matcher_of(args.match, tags=tags)
-    starts_at = parse_instant(args.start, name="--from") if args.start else now
+    starts_at = now if args.start is None else parse_instant(args.start, name="--from")
     if args.until is not None:
         ends_at = parse_instant(args.until, name="--until")
     else:
         ends_at = starts_at + span_of(args.span, option="--for", at_most=LONGEST_SILENCE)
-    if starts_at < ends_at <= now:
-        option, given = ("--until", args.until) if args.until is not None else ("--for", args.span)
+    option, given = ("--until", args.until) if args.until is not None else ("--for", args.span)
+    if ends_at <= now:
         raise RequestError(f"{option}: {given!r} is over already, it is {_utc(now)}; choose a later end")
+    if ends_at <= starts_at:
+        raise RequestError(f"{option}: {given!r} is not after --from, {args.start!r}; choose a later end")
+    if ends_at - starts_at > LONGEST_SILENCE:
+        raise RequestError(
+            f"{option}: {given!r} is more than {LONGEST_SILENCE.days} days after it begins; choose less, or set the rule's "
+            "mode to shadow in the policy"
+        )
     return Silence(
         id=uuid.uuid4(),
         match=match,
@@ -211,8 +215,9 @@ def _asked(args: argparse.Namespace, *, tags: Any, now: datetime) -> Silence:
 
 
 def _preview_lines(preview: Preview) -> Iterator[str]:
+    from include.sync_health.message_parts import SHOWN_DIGITS
     from include.sync_health.redaction import clean
-    from include.sync_health.time_lines import SHOWN_DIGITS, TOLD
+    from include.sync_health.time_lines import TOLD
 
     days = f"the last {PREVIEWED.days} days"
     if not preview.messages:
@@ -260,6 +265,7 @@ def _preview_json(preview: Preview, *, since: datetime) -> dict[str, Any]:
 
 def _as_json(silence: Silence, *, now: datetime) -> dict[str, Any]:
     from include.commands.alert_arguments import match_tree
+    from include.sync_health.message_parts import person
     from include.sync_health.redaction import clean
 
     return {
@@ -267,7 +273,7 @@ def _as_json(silence: Silence, *, now: datetime) -> dict[str, Any]:
         "match": match_tree(silence.match),
         "starts_at": silence.starts_at.isoformat(),
         "ends_at": silence.ends_at.isoformat(),
-        "author": clean(silence.author, limit=200),
+        "author": person(silence.author),
         "reason": clean(silence.reason, limit=1_000),
         "created_at": silence.created_at.isoformat(),
         "state": _state(silence, now=now),
@@ -276,10 +282,11 @@ def _as_json(silence: Silence, *, now: datetime) -> dict[str, Any]:
 
 def _line(silence: Silence, *, now: datetime) -> str:
     from include.commands.alert_arguments import match_words
+    from include.sync_health.message_parts import person
     from include.sync_health.redaction import clean
 
     span = f"{_utc(silence.starts_at)} to {_utc(silence.ends_at)}"
-    said = f"{clean(silence.author, limit=80)}: {clean(silence.reason, limit=200)}"
+    said = f"{person(silence.author)}: {clean(silence.reason, limit=200)}"
     return f"{str(silence.id)[:SHOWN_ID]} {_state(silence, now=now):<7} {span}  {match_words(silence.match)}  {said}"
 
 

@@ -7,7 +7,10 @@ import json
 import os
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from include.sync_health.links import Links
 
 
 def add_parser(subparsers: Any) -> None:
@@ -40,21 +43,21 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         MonitorError: the policy, a channel's name, the storage connection or schema is wrong.
     """
-    from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo
+    from include.orchestration.settings import CONNECTIONS_OF, configured_kinds, policy_in_force, postgres_conninfo
     from include.sync_health.errors import RequestError
+    from include.sync_health.links import links_in
     from include.sync_health.routing import kind_of
     from include.warehouse.migration import require_current
     from include.warehouse.monitoring_session import connect
 
     policy = policy_in_force().loaded.policy
-    channels = args.channel or list(
-        dict.fromkeys(channel for receiver in policy.receivers.values() for channel in receiver.channels())
-    )
+    named = args.channel or (channel for receiver in policy.receivers.values() for channel in receiver.channels())
+    channels = list(dict.fromkeys(named))
     for channel in args.channel or ():
         _require_channel(channel)
     if not channels:
         raise RequestError("the policy's receivers name no channel; add one, or use --channel")
-    storage = postgres_conninfo(policy.storage_connection)
+    storage, links = postgres_conninfo(policy.storage_connection), links_in(policy.alerting.links)
     usable = configured_kinds()
     reachable = [channel for channel in channels if kind_of(channel) in usable]
     with connect(storage) as conn:
@@ -63,9 +66,11 @@ def run(args: argparse.Namespace) -> int:
     results = []
     for channel in channels:
         if channel in reachable:
-            results.append(_drain(channel, storage=storage, key=keys[channel]))
+            results.append(_drain(channel, storage=storage, key=keys[channel], links=links))
         else:
-            results.append({"channel": channel, "sent": False, "detail": f"{kind_of(channel)} has no connection"})
+            add = " or ".join(CONNECTIONS_OF[kind_of(channel)])
+            detail = f"{kind_of(channel)} has no connection that can be used: add {add}, see doctor"
+            results.append({"channel": channel, "sent": False, "detail": detail})
     if args.json:
         print(json.dumps({"channels": results}, indent=2, ensure_ascii=False))
     else:
@@ -114,7 +119,7 @@ def _enqueue(conn: Any, channels: list[str], *, now: datetime) -> dict[str, str]
     return {delivery.channel: delivery.key for delivery in deliveries}
 
 
-def _drain(channel: str, *, storage: str, key: str) -> dict[str, Any]:
+def _drain(channel: str, *, storage: str, key: str, links: Links) -> dict[str, Any]:
     """Drain one channel; what counts is what the ledger says of the test message afterwards."""
     from include.orchestration.delivery import Drain, drain_channel
     from include.orchestration.operators import EmailDrainOperator, SlackDrainOperator, wall_clock
@@ -136,6 +141,7 @@ def _drain(channel: str, *, storage: str, key: str) -> dict[str, Any]:
             send=operator.sender(),
             clock=wall_clock,
             sleep=time.sleep,
+            links=links,
         )
     )
     with connect(storage) as conn:

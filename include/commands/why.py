@@ -60,9 +60,8 @@ def run(args: argparse.Namespace) -> int:
         MonitorError: no such alert, several begin so, an argument is wrong, or the storage connection is.
     """
     from include.commands.alert_arguments import fingerprint_of, value_of
-    from include.commands.monitoring_access import monitoring, the_alert
+    from include.commands.monitoring_access import monitoring, policy_of_alerts, the_alert
     from include.orchestration.alert_history import history_of
-    from include.orchestration.settings import policy_in_force
     from include.sync_health.checks import CHECKS
     from include.warehouse.alert_ledger import alerts_of_credential
     from include.warehouse.check_ages import check_states
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     prefix = "" if args.fingerprint is None else fingerprint_of(args.fingerprint)
     checks: Mapping[str, CheckState] = {}
     older: Sequence[Alert] = ()
-    policy = policy_in_force().loaded.policy
+    policy = policy_of_alerts()
     with monitoring(policy) as conn:
         if prefix:
             told = [the_alert(conn, prefix)]

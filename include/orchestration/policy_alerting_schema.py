@@ -180,31 +180,33 @@ class HeartbeatSection(Section):
         return self
 
 
+def _each_named_once(mutes: list[MuteSection]) -> list[MuteSection]:
+    chosen_once([mute.name for mute in mutes])
+    return mutes
+
+
+def _one_step(fallback: dict[str, str]) -> dict[str, str]:
+    for channel, other in fallback.items():
+        if channel == other:
+            raise values.refused(f"the fallback of {channel} is itself")
+        if other in fallback:
+            raise values.refused(f"{other} is the fallback of {channel} and has one itself; one step is all there is")
+    return fallback
+
+
 class AlertingSection(Section):
     """`alerting`."""
 
     lifecycle: LifecycleSection
     grouping: GroupingSection
-    mutes: list[MuteSection]
+    mutes: Annotated[list[MuteSection], AfterValidator(_each_named_once)]
     inhibits_for: of.Span
     budget: of.CountOrNever
-    fallback: dict[ChannelKey, ChannelKey]
+    fallback: Annotated[dict[ChannelKey, ChannelKey], AfterValidator(_one_step)]
     links: LinksSection
     heartbeat: HeartbeatSection
     catch_up: Annotated[timedelta, BeforeValidator(values.duration(at_most=DAY))]
     ping_connection: of.ConnectionId | None
-
-    @model_validator(mode="after")
-    def _agree(self) -> AlertingSection:
-        chosen_once([mute.name for mute in self.mutes])
-        for channel, fallback in self.fallback.items():
-            if channel == fallback:
-                raise values.refused(f"the fallback of {channel} is itself")
-            if fallback in self.fallback:
-                raise values.refused(
-                    f"{fallback} is the fallback of {channel} and has one itself; one step is all there is"
-                )
-        return self
 
 
 def receivers_of(sections: Mapping[str, ReceiverSection]) -> dict[str, core.Receiver]:

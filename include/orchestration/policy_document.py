@@ -185,7 +185,8 @@ def dotted(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}" if text else part
+            named = part if part.isprintable() else repr(part)  # a terminal must not obey a key
+            text += f".{named}" if text else named
     return text
 
 

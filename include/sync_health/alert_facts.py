@@ -135,11 +135,11 @@ _LABELS = {
     "slowest_ms": "Slowest, milliseconds",
     "incidents": "Incidents",
     "counted_until_at": "Counted until",
-    "told_by": "Told by",
+    "told_by": "Source of the calls",
     "achieved_percent": "Achieved",
     "budget_left_percent": "Budget left",
-    "burn_factor": "Burns so many times as fast as it lasts",
-    "burn_factor_short": "The same, of the last days",
+    "burn_factor": "Burn factor",
+    "burn_factor_short": "Burn factor",
     "last_day": "Last day",
 }
 KNOWN_EVIDENCE = _SHOWN_ELSEWHERE | _LABELS.keys()
@@ -160,25 +160,41 @@ _THRESHOLDS = {
 """The evidence that tells what a number was measured by."""
 
 
+_DAYS = {"burn_factor": "long_days", "burn_factor_short": "short_days"}
+"""The evidence that tells of how many days a number is."""
+
+_LIMIT_WORDS = {"achieved_percent": "objective"}
+"""How a threshold is called that is none."""
+
+
 def evidence_facts(alert: Alert) -> Iterable[Fact]:
     """Yield the numbers behind the verdict: known keys in words, unknown ones under their own name."""
     evidence, own_labels = alert.evidence, _LABELS_OF_RULE.get(alert.rule, {})
     shown = [key for key in evidence if key not in _SHOWN_ELSEWHERE and not _counts_none(key, evidence[key])]
     for key in shown[:MOST_FACTS]:
         label = own_labels.get(key) or _LABELS.get(key) or _words_of(str(key))
+        label += _of_days(evidence.get(_DAYS.get(key, "")))
         if key == "expires_at" and _is_past(evidence.get("remaining_seconds")):
             label = "Token expired"
         value = _evidence_value(key, evidence[key])
         threshold_key = _THRESHOLDS.get(key, "")
         threshold = evidence.get(threshold_key)
         if threshold is not None:
-            value = (*value, " (threshold ", *_evidence_value(threshold_key, threshold), ")")
+            limit = _LIMIT_WORDS.get(key, "threshold")
+            value = (*value, f" ({limit} ", *_evidence_value(threshold_key, threshold), ")")
         yield Fact(label=label, value=value)
 
 
 def _counts_none(key: str, value: Any) -> bool:
     """Return whether a count that matters only where there is any would say that there is none."""
     return key == "contradicting" and bool(value == 0)
+
+
+def _of_days(days: Any) -> str:
+    """Return " of the last 3 days"; "" where the evidence names no days."""
+    if not isinstance(days, int):
+        return ""
+    return " of the last day" if days == 1 else f" of the last {days} days"
 
 
 def _is_past(seconds: Any) -> bool:
@@ -192,6 +208,8 @@ def _evidence_value(key: str, value: Any) -> Text:
         return (describe(timedelta(seconds=value)),)
     if key.endswith("_percent") and isinstance(value, int | float):
         return (f"{value:g}%",)
+    if "factor" in key and isinstance(value, int | float):
+        return (f"{value:g}",)
     if key.endswith("_points") and isinstance(value, int | float):
         return (f"{value:g} points",)
     if isinstance(value, datetime):

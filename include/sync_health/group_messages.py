@@ -38,6 +38,7 @@ from include.sync_health.message_parts import (
     LINE,
     LONG,
     SHORT,
+    SHOWN_DIGITS,
     Fact,
     Listing,
     Message,
@@ -128,7 +129,7 @@ def group_message(alerts: Sequence[Alert], *, occasion: Occasion, everybody: Seq
         listings=tuple(_listings(standings, all_standings=all_standings, status=status, occasion=occasion)),
         notes=(*notes_of_group([alert for alert, _ in concerned], occasion=occasion), *occasion.notes),
         links=links_of_group([alert for alert, _ in concerned], links=occasion.links),
-        footer=(f"{first.type} · {first.fingerprint[:12]} and others · judged at ", occasion.as_of),
+        footer=(f"{first.type} · {first.fingerprint[:SHOWN_DIGITS]} and others · judged at ", occasion.as_of),
     )
 
 

@@ -7,7 +7,7 @@ a whole may be is the renderers' (`slack_blocks.safe_url`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -15,8 +15,14 @@ from include.sync_health.alerting_policies import LinksPolicy
 from include.sync_health.alerts import Alert
 from include.sync_health.redaction import clean
 
+MOST_SILENCED = 20
+"""Credentials that a silence's address names: more make it longer than a message has room for."""
+
 LONGEST_VALUE = 200
 """Characters of a value in an address; ids are far shorter, and what is longer is no id."""
+
+Query = Mapping[str, str | Sequence[str] | None]
+"""What a page is asked for: values by name, of which several are alternatives."""
 
 Labelled = tuple[tuple[str, str], ...]
 """(label, address), in the order in which readers see them."""
@@ -47,8 +53,18 @@ def links_in(policy: LinksPolicy, *, dag_id: str | None = None, run_id: str | No
 
 
 def links_of_alert(alert: Alert, *, links: Links) -> Labelled:
-    """Return the links of a message about one alert; a silence only while it is open."""
-    silence = {"rule": alert.rule, "credential": alert.credential_id, "environment": alert.environment}
+    """
+    Return the links of a message about one alert; a silence only while it is open.
+
+    An alert about no credential is silenced by its fingerprint: its rule has others, such as those of other endpoints.
+    """
+    silence: Query = {
+        "rule": alert.rule,
+        "credential": alert.credential_id,
+        "environment": alert.environment,
+        "data_type": alert.data_type,
+        "fingerprint": None if alert.credential_id else alert.fingerprint,
+    }
     return _kept(
         ("Alert", _page(links.dashboard, "alerts", {"fingerprint": alert.fingerprint})),
         ("Runbook", _anchored(links.runbook, [alert.rule])),
@@ -62,21 +78,29 @@ def links_of_group(alerts: Sequence[Alert], *, links: Links) -> Labelled:
     Return the links of a message about several alerts of a conversation: to what they have in common.
 
     A silence is offered while one of them is open, and only where they share rule and environment: else it would hide more.
+    It names the credentials of those that are open; where they are more than `MOST_SILENCED`, it is of the rule, and says so.
     """
     rules = {alert.rule for alert in alerts}
     rule, environment, cause = (
         _common(each) for each in (rules, {a.environment for a in alerts}, {a.cause for a in alerts})
     )
     page = _page(links.dashboard, "alerts", {"rule": rule, "environment": environment, "cause": cause})
-    may_silence = any(alert.state.is_open for alert in alerts) and len(rules) == 1
-    may_silence = may_silence and len({alert.environment for alert in alerts}) == 1
-    silence = _page(links.dashboard, "silences", {"rule": rule, "environment": environment}) if may_silence else None
     return _kept(
         ("All of them", page),
         ("Runbook", _anchored(links.runbook, rules)),
         ("Airflow run", links.run),
-        ("Silence these", silence),
+        *_silence_of_group(alerts, links=links),
     )
+
+
+def _silence_of_group(alerts: Sequence[Alert], *, links: Links) -> Iterable[tuple[str, str | None]]:
+    open_ones = [alert for alert in alerts if alert.state.is_open]
+    if not open_ones or len({(alert.rule, alert.environment) for alert in alerts}) > 1:
+        return
+    credentials = list(dict.fromkeys(alert.credential_id or "" for alert in open_ones))
+    named = credentials if all(credentials) and len(credentials) <= MOST_SILENCED else []
+    asked: Query = {"rule": alerts[0].rule, "environment": alerts[0].environment, "credential": named}
+    yield "Silence these" if named else "Silence the rule", _page(links.dashboard, "silences", asked)
 
 
 def links_of_summary(alerts: Iterable[Alert], *, links: Links, page: str = "alerts") -> Labelled:
@@ -96,13 +120,18 @@ def _kept(*labelled: tuple[str, str | None]) -> Labelled:
     return tuple((label, address) for label, address in labelled if address)
 
 
-def _page(dashboard: str | None, page: str, query: dict[str, str | None]) -> str | None:
+def _page(dashboard: str | None, page: str, query: Query) -> str | None:
     """Return a page's address; None where a value is no id: it would pick out other alerts than these."""
     if dashboard is None:
         return None
-    values = {name: value for name, value in query.items() if value}
+    values = [
+        (name, value)
+        for name, given in query.items()
+        for value in ([given] if isinstance(given, str) else given or [])
+        if value
+    ]
     # Fingerprints and causes are ours, and look like secrets.
-    if any(clean(value, limit=LONGEST_VALUE) != value for name, value in values.items() if name not in _OURS):
+    if any(clean(value, limit=LONGEST_VALUE) != value for name, value in values if name not in _OURS):
         return None
     asked = f"?{urlencode(values, quote_via=quote, safe='')}" if values else ""
     return "/".join(part for part in (dashboard.rstrip("/"), page) if part) + asked

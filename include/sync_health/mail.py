@@ -24,6 +24,9 @@ MAIL_LIMIT = 100_000
 
 SUBJECT_PREFIX = "[ServiceTitan] "
 
+_ENCODED_WORD, _NO_ENCODED_WORD = "=?", "= ?"
+"""How an encoded word begins (RFC 2047): Python, and each mailbox, would decode one in a name, with line breaks and all."""
+
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -42,7 +45,8 @@ def mail_content(message: Message) -> MailContent:
 
     A summary lists all members that the limit allows, and says how many more there are.
     """
-    subject = shorten(" ".join(f"{SUBJECT_PREFIX}{message.subject}".split()), limit=SUBJECT_LIMIT)
+    told = " ".join(f"{SUBJECT_PREFIX}{message.subject}".split()).replace(_ENCODED_WORD, _NO_ENCODED_WORD)
+    subject = shorten(told, limit=SUBJECT_LIMIT)
     links = tuple((label, url) for label, raw in message.links if (url := _address(raw)))
     lines = max((len(listing.lines) for listing in message.listings), default=0)
     while True:

@@ -13,6 +13,7 @@ from include.sync_health.alerts import Alert, NotifyReason
 from include.sync_health.message_parts import (
     LINE,
     SHORT,
+    SHOWN_DIGITS,
     Occasion,
     Status,
     Text,
@@ -142,11 +143,16 @@ def cause_in_words(alert: Alert, *, limit: int = SHORT) -> str:
 
 
 def member_line(alert: Alert, *, status: Status, says_since: bool) -> Text:
-    """Return a member of a summary, which may be of any rule: its own sentence while it is open, then its title."""
+    """
+    Return a member of a summary, which may be of any rule: its own sentence while it is open, then its title.
+
+    With the digits of its fingerprint: whoever reads of twenty can ask why of one, and take it in hand.
+    """
+    digits = f"({alert.fingerprint[:SHOWN_DIGITS]})"
     if not status.is_open:
         about, title = who(alert), clean(alert.title, limit=SHORT) or alert.type
-        return (f"{began(status, alert.severity)}: {f'{about}: ' if about else ''}{title}",)
-    head = f"{began(status, alert.severity)}: {clean(alert.message, limit=LINE // 2) or alert.type}"
+        return (f"{began(status, alert.severity)}: {f'{about}: ' if about else ''}{title} {digits}",)
+    head = f"{began(status, alert.severity)}: {clean(alert.message, limit=LINE // 2) or alert.type} {digits}"
     return (head, "; open since ", alert.opened_at) if says_since and alert.opened_at else (head,)
 
 

@@ -22,6 +22,9 @@ from include.sync_health.verdicts import Severity
 SHORT, LINE, LONG = 120, 400, 1_200
 """Characters kept of a name, of a sentence, and of an error text."""
 
+SHOWN_DIGITS = 12
+"""Of a fingerprint, as people read and type it."""
+
 Text = tuple[str | datetime, ...]
 """Cleaned text with instants in it; renderers join it without spaces."""
 

@@ -27,6 +27,7 @@ from include.sync_health.message_parts import (
     LINE,
     LONG,
     SHORT,
+    SHOWN_DIGITS,
     Fact,
     Listing,
     Message,
@@ -158,7 +159,7 @@ def _single(alert: Alert, *, occasion: Occasion, everybody: Sequence[Alert]) -> 
             *occasion.notes,
         ),
         links=links_of_alert(alert, links=occasion.links),
-        footer=(f"{alert.type} · {alert.fingerprint[:12]} · judged at ", occasion.as_of),
+        footer=(f"{alert.type} · {alert.fingerprint[:SHOWN_DIGITS]} · judged at ", occasion.as_of),
     )
 
 

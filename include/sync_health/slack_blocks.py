@@ -170,9 +170,13 @@ def _closing_blocks(message: Message) -> list[Block]:
     notes = [_mrkdwn(f"ℹ️ {_rendered(note, room=_FIELD_ROOM)}") for note in message.notes[:CONTEXT_LIMIT]]
     if notes:
         blocks.append({"type": "context", "elements": notes})
-    links = [f"<{url}|{_escape(label)}>" for label, raw in message.links if (url := safe_url(raw))]
+    links = ""
+    for label, raw in message.links:
+        if url := safe_url(raw):
+            longer = f"{links}{' · ' if links else ''}<{url}|{_escape(label)}>"
+            links = longer if _units(longer) <= SECTION_LIMIT else links  # what does not fit is left out, and no other
     if links:
-        blocks.append(_section(" · ".join(links)))
+        blocks.append(_section(links))
     if message.footer:
         blocks.append({"type": "context", "elements": [_mrkdwn(_rendered(message.footer, room=_FIELD_ROOM))]})
     return blocks

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from include.sync_health.advice import BASELINE, Advice, advice_on
+from include.sync_health.advice import BASELINE, Advice, advice_on_group
 from include.sync_health.alerts import Alert, NotifyReason
 from include.sync_health.links import links_of_summary
 from include.sync_health.message_members import (
@@ -63,7 +63,7 @@ def summary_of(alerts: Sequence[Alert], *, occasion: Occasion) -> Message:
         subject=title,
         sentence=f"{causes_in_words(ordered)}. Now: {statuses_in_words(statuses)}.",
         count=count,
-        advice=_advice(ordered) if status.is_open else None,
+        advice=_advice([alert for alert, each in standings if each.is_open]),
         listings=(
             counts_listing(ordered),
             *_cause_listings(ordered),
@@ -154,6 +154,6 @@ def _cause_listings(alerts: Sequence[Alert]) -> Iterable[Listing]:
 
 
 def _advice(alerts: Sequence[Alert]) -> Advice | None:
-    """Return what helps with the cause that most of them share; None without one."""
+    """Return what helps with the cause that most of those that are open share; None without one."""
     groups = by_cause(alerts)
-    return advice_on(groups[0][0]) if groups else None
+    return advice_on_group(groups[0]) if groups else None

@@ -6,6 +6,7 @@ The time line of an alert: what happened to it, who was told of it or why not, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,14 +22,11 @@ from include.sync_health.alerts import (
     SilentReason,
 )
 from include.sync_health.matchers import labels_of
-from include.sync_health.message_parts import LINE, SHORT, counted
+from include.sync_health.message_parts import LINE, SHOWN_DIGITS, counted, person
 from include.sync_health.muting import Silence
 from include.sync_health.policy import Policy
 from include.sync_health.redaction import clean
 from include.sync_health.routing import kind_of
-
-SHOWN_DIGITS = 12
-"""Of a fingerprint, as messages show it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +157,9 @@ TOLD: Mapping[NotifyReason | None, str] = {
 }
 """What a channel is told with each reason."""
 
+_BY_SOMEBODY = frozenset({EventKind.ACKNOWLEDGED, EventKind.UNACKNOWLEDGED})
+_BY_ADDRESS = re.compile(r"by (?P<address>[^\s:]+@[^\s:]+)")
+
 _SHARED_RULES = frozenset({"platform_outage", "no_syncs"})
 """Causes over a whole environment."""
 
@@ -236,7 +237,7 @@ def why_not(
             spent = f"the day's budget of {counted(budget, 'message')}" if budget is not None else "the day's budget"
             return f"{spent} was spent; it is told in the day's digest"
         case SilentReason.ACKNOWLEDGED:
-            return f"no repeats, acknowledged by {clean(by, limit=SHORT) or 'somebody'}"
+            return f"no repeats, acknowledged by {person(by) or 'somebody'}"
         case SilentReason.NOT_CONFIGURED:
             return f"{kind_of(channel)} has no connection"
         case None:
@@ -284,8 +285,7 @@ def utc_text(instant: datetime) -> str:
 
 def silence_text(silence: Silence) -> str:
     """Return whose silence it is, until when and why: "Ann until 2026-11-24 17:05 UTC: maintenance"."""
-    author, reason = clean(silence.author, limit=SHORT), clean(silence.reason, limit=LINE)
-    return f"{author} until {utc_text(silence.ends_at)}: {reason}"
+    return f"{person(silence.author)} until {utc_text(silence.ends_at)}: {clean(silence.reason, limit=LINE)}"
 
 
 def _silence_text(by: str | None, silences: Iterable[Silence]) -> str:
@@ -319,14 +319,29 @@ def _of_event(event: AlertEvent) -> Moment:
         if event.kind is EventKind.CLOSED
         else _HAPPENED[event.kind].format(severity=event.severity)
     )
-    reason = clean(event.reason, limit=LINE)
+    reason = clean(_naming(event), limit=LINE)
     return Moment(at=event.as_of, what=event.kind, text=f"{happened}: {reason}" if reason else happened)
 
 
+def _naming(event: AlertEvent) -> str:
+    """Return an event's reason; of a colleague's mail address in front of it what `person` leaves: the whole would be masked."""
+    found = _BY_ADDRESS.match(event.reason) if event.kind in _BY_SOMEBODY else None
+    return f"by {person(found['address'])}{event.reason[found.end() :]}" if found else event.reason
+
+
 def _of_silences(history: History, *, policy: Policy) -> Iterable[Moment]:
-    """Yield the beginnings of silences that kept the alert back, or would have."""
+    """
+    Yield the beginnings of silences that kept the alert back, or would have; of one to come, that it was asked for.
+
+    One that begins after the alert had closed concerns another episode, if any.
+    """
     named = {line.by for line in history.ledger if line.silent is SilentReason.SILENCED}
     labels = labels_of(history.alert, tags=policy.tags)
+    over = None if history.alert.state.is_open else history.alert.closed_at
     for silence in history.silences:
-        if str(silence.id) in named or silence.match.matches(labels):
-            yield Moment(at=silence.starts_at, what="silence", text=f"silence of {silence_text(silence)}")
+        is_late = over is not None and silence.starts_at >= over
+        if str(silence.id) in named or (silence.match.matches(labels) and not is_late):
+            comes = silence.starts_at > silence.created_at
+            begins = f"to come at {utc_text(silence.starts_at)}, " if comes else ""
+            at = min(silence.starts_at, silence.created_at)
+            yield Moment(at=at, what="silence", text=f"silence {begins}of {silence_text(silence)}")

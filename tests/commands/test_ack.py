@@ -94,6 +94,33 @@ def test_only_what_is_open_can_be_in_hand(world: MonitoredWorld, capsys: pytest.
     assert kinds(world, recovered) == ["opened", "closed"]
 
 
+def test_a_wrong_policy_file_keeps_nobody_from_taking_it_in_hand(
+    world: MonitoredWorld, failing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The monitor goes on by the last good one, and so do the commands that whoever it woke needs."""
+    world.overlay.write_text("summary_above: many")
+
+    assert cli.main(["ack", failing, *BOB, "--reason", "a ticket is open"]) == 0
+    assert cli.main(["silence", "list"]) == 0
+    assert cli.main(["why", failing]) == 0
+
+    out, err = capsys.readouterr()
+    notes = err.splitlines()
+    assert "  acknowledged by Bob until it closes" in out.replace("next: ", "")
+    assert len(notes) == 3
+    assert all(note.startswith("note: the policy file is wrong, this goes by the last good one (") for note in notes)
+    assert all("summary_above: 'many' is not allowed" in note for note in notes)
+
+
+def test_a_wrong_policy_file_is_told_where_no_good_one_is_kept(
+    world: MonitoredWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing has run yet."""
+    world.overlay.write_text("summary_above: many")
+
+    assert "summary_above: 'many' is not allowed" in refused(capsys, "silence", "list")
+
+
 def test_what_begins_like_several_is_listed(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
     """With so many digits that they differ."""
     twins = [f"abcdef{'0' * 8}{digit}{'0' * 49}" for digit in "123"]

@@ -253,6 +253,7 @@ def test_a_rule_that_is_off_is_not_checked(world: MonitoredWorld, capsys: pytest
     ("arguments", "words"),
     [
         pytest.param(["check", "all", "--as-of", "noon"], "is no instant", id="no instant"),
+        pytest.param(["check", "all", "--as-of", ""], "--as-of: '' is no instant", id="an empty one is not now"),
         pytest.param(["check", "all", "--as-of", "2099-01-01T00:00:00Z"], "in the future", id="the future"),
         pytest.param(["check", "all", "--credential", "99"], "is not among the 1 credentials", id="no such credential"),
         pytest.param(

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from include import cli
+from include.commands.alert_arguments import is_about
+from tests.sync_health.message_alerts import RULES, alert
 
 ROOT = Path(__file__).resolve().parents[2]
 STORY = ROOT / "include/policies/story.yaml"
@@ -261,6 +263,26 @@ def test_a_mute_is_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["route", *muted, "--expect", "slack:#ops,email:ops@example.com"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("rule", "environment"), [("stale_sync", "production"), ("no_syncs", "production"), ("monitor_health", None)]
+)
+def test_an_alert_is_of_production_unless_it_is_about_no_environment(
+    capsys: pytest.CaptureFixture[str], rule: str, environment: str | None
+) -> None:
+    assert answer(capsys, "--type", rule)["environment"] == environment
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_can_be_asked_of_a_rule_is_what_its_alerts_are_about(rule: str) -> None:
+    """Else a pipeline would expect where an alert goes that never opens."""
+    one = alert(rule)
+
+    assert is_about(rule, "environment") is (one.environment is not None)
+    assert is_about(rule, "credential") is (one.credential_id is not None)
+    assert is_about(rule, "company") is is_about(rule, "tag") is (one.company_id is not None)
+    assert is_about(rule, "data_type") is (one.data_type is not None)
+
+
 @pytest.mark.usefixtures("rich")
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -282,6 +304,27 @@ def test_a_mute_is_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
             id="an environment where there is none",
         ),
         pytest.param(
+            ["--type", "platform_outage", "--credential", "7"],
+            "--credential: '7' with an alert of platform_outage, which is about none; leave it out",
+            id="a credential where there is none",
+        ),
+        pytest.param(
+            ["--type", "no_syncs", "--tag", "vip"],
+            "--tag: 'vip' with an alert of no_syncs, which is about none; leave it out",
+            id="a tag where there is no credential",
+        ),
+        pytest.param(
+            ["--type", "sync_failures", "--data-type", "invoices"],
+            "--data-type: 'invoices' with an alert of sync_failures, which is about none; leave it out",
+            id="a data type where there is none",
+        ),
+        pytest.param(["--type", "stale_sync", "--at", ""], "--at: '' is no instant", id="an empty time is not now"),
+        pytest.param(
+            ["--type", "stale_sync", "--environment", ""],
+            "--environment: '' is no environment",
+            id="an empty environment is not production",
+        ),
+        pytest.param(
             ["--type", "stale_sync", "--tag", "vpi"],
             "--tag: 'vpi' is no tag of the policy; did you mean vip?",
             id="tag",
@@ -292,7 +335,7 @@ def test_a_mute_is_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
             id="a name for an id",
         ),
         pytest.param(
-            ["--type", "stale_sync", "--data-type", "invoice"],
+            ["--type", "data_quality", "--data-type", "invoice"],
             "--data-type: 'invoice' is no data type; did you mean invoices?",
             id="data type",
         ),

@@ -69,6 +69,7 @@ PICKS = {
     ("rule=stale_sync", "rule=sync_failures"): 2,  # one of two values
     ("rule=stale_sync",): 0,
     ("rule=sync_failures", "severity=low"): 0,  # both keys must match
+    ("rule=sync_failures", "rule=no_syncs", "credential=1"): 2,  # one of the rules has credentials
     ("credential=1", "environment=production"): 2,
     ("credential=2",): 0,
     ("tag=vip",): 2,
@@ -158,6 +159,17 @@ def test_it_is_ended_by_how_its_id_begins(world: MonitoredWorld, capsys: pytest.
     )
 
 
+def test_who_asked_by_a_mail_address_is_still_named(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """Masked as an address of the source would be, it said that ‹email› wants silence."""
+    who = ("--author", "ann.bell@example.com", "--reason", "it moves")
+    made = told_json(capsys, "silence", "add", "--match", "rule=stale_sync", "--for", "2h", *who)["silence"]
+
+    (line,) = told(capsys, "silence", "list")
+
+    assert made["author"] == "ann.bell"
+    assert line.endswith("  rule stale_sync  ann.bell: it moves")
+
+
 def test_with_json_an_end_tells_what_ended(world: MonitoredWorld, capsys: pytest.CaptureFixture[str]) -> None:
     made = told_json(capsys, "silence", "add", "--match", "rule=stale_sync", "--for", "2h", *WHO)["silence"]
 
@@ -175,6 +187,7 @@ def asking(*arguments: str, without: str = "") -> list[str]:
 
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+FUTURE = datetime(2099, 3, 10, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +216,11 @@ NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
             asking("--match", "fingerprint=12345"),
             "--match: '12345' is no fingerprint; write the hexadecimal digits that a message ends with, at least 6",
             id="too few digits",
+        ),
+        pytest.param(
+            [*asking("--match", "credential=1"), "--match", "rule=no_syncs", "--match", "rule=platform_outage"],
+            "--match: credential with rule no_syncs or platform_outage, whose alerts are about none; leave one of them out",
+            id="of what is never together",
         ),
         pytest.param(
             asking("--match", "stale_sync"), "--match: 'stale_sync' is no KEY=VALUE; write it such as", id="no key"
@@ -235,12 +253,18 @@ NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
         ),
         pytest.param(
             asking("--until", NOW.isoformat(), without="--for"),
-            f"until: {NOW.isoformat()} is not after from",
-            id="backwards",
+            f"--until: '{NOW.isoformat()}' is over already, it is ",
+            id="over already, and nobody wrote --from",
         ),
         pytest.param(
+            asking("--from", (FUTURE + HOUR).isoformat(), "--until", FUTURE.isoformat(), without="--for"),
+            f"--until: '{FUTURE.isoformat()}' is not after --from, '{(FUTURE + HOUR).isoformat()}'; choose a later end",
+            id="backwards",
+        ),
+        pytest.param(asking("--from", ""), "--from: '' is no instant; write ISO", id="an empty time is not now"),
+        pytest.param(
             asking("--until", (datetime.now(UTC) + timedelta(days=91)).isoformat(), without="--for"),
-            "is more than 90 days after from; choose less",
+            "is more than 90 days after it begins; choose less",
             id="for ever",
         ),
         pytest.param(

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from include.cli import main
-from tests.orchestration.monitored_world import MonitoredWorld, monitored_world
+from tests.commands.alerting_world import quarter_ago
+from tests.orchestration.monitored_world import CHANNEL, OVERLAY, MonitoredWorld, monitored_world
 
 
 @pytest.fixture
@@ -54,6 +55,22 @@ def test_a_channel_without_a_connection_is_told(
     slack, mail = json.loads(capsys.readouterr().out)["channels"]
     assert (slack["sent"], mail["sent"]) == (True, False)
     assert "has no connection" in mail["detail"]
+
+
+def test_it_leads_where_messages_lead(world: MonitoredWorld) -> None:
+    """And so does whatever else was due: an alert that a test takes along has the links that the DAG gives it."""
+    world.overlay.write_text(
+        OVERLAY.replace("alerting: {", "alerting: {links: {dashboard: 'https://airflow.example.com/monitor'}, ")
+    )
+    as_of = quarter_ago(1)
+    world.fail_three_times(world.credential, before=as_of)
+    world.tick(as_of)
+
+    assert main(["test-alert", "--channel", f"slack:{CHANNEL}", "--channel", f"slack:{CHANNEL}"]) == 0
+
+    alert, test = world.slack_texts()
+    assert "https://airflow.example.com/monitor/alerts?fingerprint=" in alert
+    assert "Dashboard: https://airflow.example.com/monitor" in test
 
 
 @pytest.mark.parametrize(

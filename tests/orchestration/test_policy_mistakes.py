@@ -7,6 +7,8 @@ import pytest
 from include.orchestration.policy_file import load_policy
 from tests.orchestration.told_mistakes import Write, mistake_at, mistakes_of
 
+NIGHTS = "{name: nights, match: {severity: [low]}, from: '22:00', until: '06:00', timezone: UTC, reason: x}"
+
 
 @pytest.mark.parametrize(
     ("text", "path", "says"),
@@ -122,6 +124,24 @@ from tests.orchestration.told_mistakes import Write, mistake_at, mistakes_of
             "backfill: {connection: a b}", "backfill.connection", "id of an Airflow connection", id="no replica's name"
         ),
         pytest.param("backfill: {threads: 4}", "backfill.threads", "unknown key", id="a backfill has no such key"),
+        pytest.param(
+            f"alerting: {{mutes: [{NIGHTS}, {NIGHTS}]}}", "alerting.mutes", "name nights only once", id="two of a name"
+        ),
+        pytest.param(
+            "alerting: {fallback: {'slack:#a': 'slack:#a'}}",
+            "alerting.fallback",
+            "the fallback of slack:#a is itself",
+            id="a fallback to itself",
+        ),
+        pytest.param(
+            "alerting: {fallback: {'slack:#a': 'slack:#b', 'slack:#b': 'slack:#c'}}",
+            "alerting.fallback",
+            "one step is all there is",
+            id="a fallback of a fallback",
+        ),
+        pytest.param(
+            '"ro\\e[31mutes": []', r"'ro\x1b[31mutes'", "unknown key", id="a key that would colour the terminal"
+        ),
         pytest.param("repeat: {low: sometimes}", "repeat.low", "or never; or every run", id="a repeat in words"),
         pytest.param("repeat: {high: 5s}", "repeat.high", "use 1m to 30d; or never", id="a repeat of seconds"),
         pytest.param("summary_above:", "summary_above", "None is not allowed", id="a key without value"),

@@ -67,6 +67,7 @@ HOSTILE = (
     "a | b || c",
     "> quote\n# head\n- list",
     "line\r\nBcc: all@example.com\r\n\r\nbody",
+    "=?utf-8?b?WA0KQmNjOiBlQHgueQ==?=",
     "\x00\x07\x1b[31mred\x1b[0m",
     "\u202egnirts desrever\u202c \u2066iso\u2069 \ufeff\u200b",
     "\ud800 lone surrogate \udfff",

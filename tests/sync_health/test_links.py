@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from include.sync_health.alerting_policies import LinksPolicy
 from include.sync_health.alerts import CloseReason
-from include.sync_health.links import Labelled, Links, links_in, links_of_alert, links_of_group, links_of_summary
+from include.sync_health.links import (
+    MOST_SILENCED,
+    Labelled,
+    Links,
+    links_in,
+    links_of_alert,
+    links_of_group,
+    links_of_summary,
+)
 from include.sync_health.slack_blocks import safe_url
 from tests.sync_health.conversation_cases import LINKS, group
 from tests.sync_health.hostile_texts import SECRETS, untrusted
@@ -24,8 +32,8 @@ def address(labelled: Labelled, label: str) -> str:
 
 
 def asked_by(url: str) -> dict[str, str]:
-    """What an address asks for."""
-    return {name: values[0] for name, values in parse_qs(urlsplit(url).query, strict_parsing=True).items()}
+    """What an address asks for; alternatives with a comma."""
+    return {name: ",".join(values) for name, values in parse_qs(urlsplit(url).query, strict_parsing=True).items()}
 
 
 def test_an_alert_leads_to_its_page_its_rule_its_run_and_a_silence() -> None:
@@ -48,11 +56,11 @@ def test_nothing_that_is_over_can_be_silenced_from_its_message() -> None:
     over = closed(alert("sync_failures"), why=CloseReason.RECOVERED, reason="mended")
 
     assert "Silence" not in dict(links_of_alert(over, links=LINKS))
-    assert "Silence these" not in dict(links_of_group([over, over], links=LINKS))
+    assert not [label for label, _ in links_of_group([over, over], links=LINKS) if "Silence" in label]
 
 
 def test_a_group_leads_to_all_of_it() -> None:
-    """By rule, environment and cause; its silence by the first two."""
+    """By rule, environment and cause; its silence by rule, environment and credentials, for others may break meanwhile."""
     links = links_of_group(group(3), links=LINKS)
 
     assert asked_by(address(links, "All of them")) == {
@@ -60,7 +68,49 @@ def test_a_group_leads_to_all_of_it() -> None:
         "environment": "production",
         "cause": "a" * 16,
     }
-    assert asked_by(address(links, "Silence these")) == {"rule": "sync_failures", "environment": "production"}
+    assert asked_by(address(links, "Silence these")) == {
+        "rule": "sync_failures",
+        "environment": "production",
+        "credential": "0,1,2",
+    }
+
+
+def test_a_group_that_is_too_large_to_name_offers_a_silence_of_its_rule_and_says_so() -> None:
+    """An address of 3,000 credentials is longer than a message."""
+    links = links_of_group(group(MOST_SILENCED + 1), links=LINKS)
+
+    assert "Silence these" not in dict(links)
+    assert asked_by(address(links, "Silence the rule")) == {"rule": "sync_failures", "environment": "production"}
+
+
+def test_who_recovered_is_not_silenced_with_the_others() -> None:
+    """The link would silence what comes next."""
+    one, two, three = group(3)
+    over = closed(two, why=CloseReason.RECOVERED, reason="mended")
+
+    links = links_of_group([one, over, three], links=LINKS)
+
+    assert asked_by(address(links, "Silence these"))["credential"] == "0,2"
+
+
+@pytest.mark.parametrize(
+    ("rule", "asks"),
+    [
+        pytest.param(
+            "consecutive_failures",
+            {"rule": "consecutive_failures", "credential": "17", "environment": "production", "data_type": "invoices"},
+            id="of one data type",
+        ),
+        pytest.param("api_errors", {"rule": "api_errors", "environment": "production"}, id="of one endpoint"),
+        pytest.param("monitor_health", {"rule": "monitor_health"}, id="of one thing that the monitor cannot see"),
+    ],
+)
+def test_a_silence_is_of_this_alert_and_of_no_other(rule: str, asks: dict[str, str]) -> None:
+    """What no credential tells apart the fingerprint does."""
+    one = alert(rule)
+    asks |= {} if one.credential_id else {"fingerprint": one.fingerprint}
+
+    assert asked_by(address(links_of_alert(one, links=LINKS), "Silence")) == asks
 
 
 def test_a_group_of_several_causes_is_asked_for_without_one() -> None:
@@ -126,7 +176,8 @@ def test_data_cannot_leave_its_place_in_an_address(text: str, rule: str) -> None
         assert not [secret for _, secret in SECRETS if secret in url]
         if label == "Silence":
             assert parts.path == "/servicetitan-monitor/silences"
-            wanted = {"rule": rule, "credential": text, "environment": text}
+            wanted = {"rule": rule, "credential": text, "environment": text, "data_type": one.data_type}
+            wanted |= {} if text else {"fingerprint": one.fingerprint}
             assert asked_by(url) == {name: value for name, value in wanted.items() if value}
 
 

@@ -126,6 +126,7 @@ def test_no_element_of_a_mail_comes_from_data(text: str, rule: str, reason: Noti
     assert page.elements["a"] <= harmless.elements["a"]
     assert all(url.startswith(PAGES) for name, url in page.attributes if name == "href")
     assert not [secret for _, secret in SECRETS if secret in mail.html + mail.text + mail.subject]
+    assert "=?" not in mail.subject  # RFC 2047: it would be decoded
 
 
 @pytest.mark.parametrize("text", HOSTILE[:12], ids=repr)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from include.sync_health.advice import BY_ERROR_CLASS, BY_RULE, advice_for, advice_on
+from include.sync_health.advice import BY_ERROR_CLASS, BY_RULE, SHARED, advice_for, advice_on
 from include.sync_health.alerts import AlertState, CloseReason, NotifyReason
 from include.sync_health.messages import LATE_AFTER, Links, Message, Status, message_for
 from include.sync_health.platform_outage import SHARED_CLASSES
@@ -181,6 +181,24 @@ def test_an_outage_weighs_as_much_as_the_credentials_it_counts() -> None:
     assert message.advice is advice_for("platform_outage", ErrorClass.SERVER)
 
 
+def test_a_summary_advises_on_what_its_credentials_share() -> None:
+    """With one cause they are advised as a group is: "this credential" helps nobody who reads of twenty."""
+    advice = message_for(storm(23), reason=NotifyReason.FIRST, as_of=AS_OF, now=NOW).advice
+
+    assert advice is SHARED[ErrorClass.AUTH]
+
+
+def test_a_summary_advises_on_what_is_still_open() -> None:
+    """The cause of most of them is over, and needs nobody."""
+    alerts = [
+        closed(each, why=CloseReason.RECOVERED, reason="it ran") if each.error_class is ErrorClass.AUTH else each
+        for each in storm(23)
+    ]
+    advice = message_for(alerts, reason=NotifyReason.FIRST, as_of=AS_OF, now=NOW).advice
+
+    assert advice is BY_ERROR_CLASS[ErrorClass.SERVER]
+
+
 def test_a_summary_lists_what_needs_attention_first() -> None:
     """Open before closed without a recovery, and recovered last."""
     still_open, gone, well = alert("sync_failures"), alert("stuck_sync"), alert("stale_sync")
@@ -194,6 +212,21 @@ def test_a_summary_lists_what_needs_attention_first() -> None:
         "Recovered",
     ]
     assert message.status is Status.OPEN_AGAIN
+
+
+@pytest.mark.parametrize(
+    "reason", [NotifyReason.FIRST, NotifyReason.CLOSED, NotifyReason.BASELINE, NotifyReason.DIGEST]
+)
+def test_each_line_of_a_summary_names_its_alert(reason: NotifyReason) -> None:
+    """By the digits that ``why``, ``ack`` and ``silence`` take: a company's name is none of their arguments."""
+    alerts = [
+        closed(each, why=CloseReason.RECOVERED, reason="it ran") if number % 2 else each
+        for number, each in enumerate(storm(22))
+    ]
+    message = message_for(alerts, reason=reason, as_of=AS_OF, now=NOW)
+
+    lines = [str(line[0]) for listing in message.listings for line in listing.lines]
+    assert all(sum(f"({each.fingerprint[:12]})" in line for line in lines) == 1 for each in alerts)
 
 
 def test_a_summary_holds_a_limited_number_of_members_and_the_true_count() -> None:
@@ -308,6 +341,16 @@ def test_every_open_alert_is_told_with_a_likely_cause_and_a_first_step(rule: str
             {},
             {"Syncs judged": "22", "Failed records, newest sync": "12% (threshold 20%)"},
             id="how the newest sync compares",
+        ),
+        pytest.param(
+            "error_budget",
+            {},
+            {
+                "Achieved": "99.36% (objective 99%)",
+                "Burn factor of the last 3 days": "2.31 (threshold 1)",
+                "Burn factor of the last day": "1.8",
+            },
+            id="how fast a budget burns, and over which days",
         ),
         pytest.param(
             "data_quality",

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include.sync_health.alerting_policies import LinksPolicy
 from include.sync_health.alerts import CloseReason, NotifyReason
+from include.sync_health.links import links_in
 from include.sync_health.messages import Links, message_for
 from include.sync_health.slack_blocks import (
     SLACK_POST_OPTIONS,
@@ -171,6 +173,19 @@ def test_a_link_that_is_not_safe_is_left_out() -> None:
 
     assert_nothing_but_text(payload)
     assert "javascript" not in json.dumps(payload.blocks)
+
+
+@pytest.mark.parametrize("length", [30, 700, 1_000])
+def test_long_addresses_are_no_reason_to_refuse_a_message(length: int) -> None:
+    """The policy takes any up to 1,000 characters; together they are more than a section holds."""
+    page = f"https://example.com/{'a' * (length - 20)}"
+    links = links_in(LinksPolicy(dashboard=page, airflow=page, runbook=page), dag_id="dag", run_id="r" * 250)
+    payload = slack_payload(
+        message_for([alert("sync_failures")], reason=NotifyReason.FIRST, as_of=AS_OF, now=NOW, links=links)
+    )
+
+    assert_slack_accepts(payload)
+    assert f"/alerts?fingerprint={alert('sync_failures').fingerprint}|Alert>" in "".join(texts_of(payload.blocks))
 
 
 def test_the_sender_is_told_to_unfurl_nothing() -> None:

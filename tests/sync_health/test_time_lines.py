@@ -26,7 +26,7 @@ from include.sync_health.time_lines import TOLD, Cause, History, LedgerLine, Mom
 from include.sync_health.verdicts import Severity
 from tests.sync_health.alert_histories import MAIL, POLICY, SLACK
 from tests.sync_health.hostile_texts import SECRETS
-from tests.sync_health.message_alerts import AS_OF, OPENED, alert
+from tests.sync_health.message_alerts import AS_OF, OPENED, alert, closed
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 STALE = alert("stale_sync")
@@ -336,6 +336,55 @@ def test_a_silence_is_told_where_it_concerns_the_alert(match: Mapping[str, Any],
         text="silence of Ann until 2026-11-24 13:00 UTC: the tenant moves to another region",
     )
     assert (began in found) is listed
+
+
+@pytest.mark.parametrize("minutes", [-1, 0])
+def test_a_silence_that_begins_after_the_close_is_none_of_its_story(minutes: int) -> None:
+    over = closed(STALE, why=CloseReason.RECOVERED, reason="it ran")
+    assert over.closed_at is not None
+    silence = replace(SILENCE, starts_at=over.closed_at + minutes * MINUTE, created_at=over.closed_at)
+
+    found = moments(History(alert=over, silences=[silence]), policy=POLICY)
+
+    assert [each.what for each in found] == (["silence"] if minutes else [])
+
+
+def test_a_silence_to_come_was_asked_for_before_it_begins() -> None:
+    """The time line is the past: what is to come stands at the moment at which somebody asked for it."""
+    silence = replace(SILENCE, created_at=OPENED, starts_at=AS_OF + MINUTE)
+
+    (found,) = moments(History(alert=STALE, silences=[silence]), policy=POLICY)
+
+    assert found.at == OPENED
+    assert found.text == (
+        "silence to come at 2026-11-24 12:01 UTC, of Ann until 2026-11-24 13:00 UTC: the tenant moves to another region"
+    )
+
+
+def test_a_colleague_who_is_named_by_an_address_is_still_named() -> None:
+    """A whole address would be masked, and nobody would know whom to ask."""
+    address = "ann.bell@example.com"
+    found = texts(
+        events=[
+            happened(EventKind.ACKNOWLEDGED, reason=f"by {address}: mail joe@example.com"),
+            happened(EventKind.ACKNOWLEDGED, reason=f"by {address} until 2026-11-24 13:00 UTC: it moves"),
+            happened(EventKind.UNACKNOWLEDGED, reason=f"by {address}"),
+        ],
+        ledger=[
+            not_sent(SilentReason.ACKNOWLEDGED, by=address),
+            not_sent(SilentReason.SILENCED, by=str(SILENCE.id)),
+        ],
+        silences=[replace(SILENCE, author=address)],
+    )
+
+    assert found == [
+        "silence of ann.bell until 2026-11-24 13:00 UTC: the tenant moves to another region",
+        "acknowledged: by ann.bell: mail ‹email›",
+        "acknowledged: by ann.bell until 2026-11-24 13:00 UTC: it moves",
+        "acknowledgement taken back: by ann.bell",
+        "not sent to slack:#ops: no repeats, acknowledged by ann.bell",
+        "not sent to slack:#ops: silenced by ann.bell until 2026-11-24 13:00 UTC: the tenant moves to another region",
+    ]
 
 
 @pytest.mark.parametrize(("written", "secret"), SECRETS)
