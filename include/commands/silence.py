@@ -124,7 +124,7 @@ def _add(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     """
     Print the silences; with ``--json``: ``{"silences": [{"id", "match", "starts_at", "ends_at", "author", "reason",
-    "created_at", "state"}]}``, where ``state`` is "holds", "to come" or "over".
+    "created_at", "ended_early_by", "state"}]}``, where ``state`` is "holds", "to come" or "over".
 
     Returns:
         0.
@@ -276,6 +276,7 @@ def _as_json(silence: Silence, *, now: datetime) -> dict[str, Any]:
         "author": person(silence.author),
         "reason": clean(silence.reason, limit=1_000),
         "created_at": silence.created_at.isoformat(),
+        "ended_early_by": None if silence.ended_early_by is None else person(silence.ended_early_by),
         "state": _state(silence, now=now),
     }
 
@@ -285,7 +286,8 @@ def _line(silence: Silence, *, now: datetime) -> str:
     from include.sync_health.message_parts import person
     from include.sync_health.redaction import clean
 
-    span = f"{_utc(silence.starts_at)} to {_utc(silence.ends_at)}"
+    ended = f" (ended by {person(silence.ended_early_by)})" if silence.ended_early_by else ""
+    span = f"{_utc(silence.starts_at)} to {_utc(silence.ends_at)}{ended}"
     said = f"{person(silence.author)}: {clean(silence.reason, limit=200)}"
     return f"{str(silence.id)[:SHOWN_ID]} {_state(silence, now=now):<7} {span}  {match_words(silence.match)}  {said}"
 

@@ -37,6 +37,7 @@ class Silence:
         author: who wants it.
         reason: why.
         created_at: aware.
+        ended_early_by: who ended it before its time, at ``ends_at``; None: nobody.
 
     Raises:
         RequestError: one of them is missing or contradicts another.
@@ -49,6 +50,7 @@ class Silence:
     author: str
     reason: str
     created_at: datetime
+    ended_early_by: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would hide everything, hide for ever, or hide without saying why."""

@@ -284,8 +284,12 @@ def utc_text(instant: datetime) -> str:
 
 
 def silence_text(silence: Silence) -> str:
-    """Return whose silence it is, until when and why: "Ann until 2026-11-24 17:05 UTC: maintenance"."""
-    return f"{person(silence.author)} until {utc_text(silence.ends_at)}: {clean(silence.reason, limit=LINE)}"
+    """
+    Return whose silence it is, until when and why: "Ann until 2026-11-24 17:05 UTC: maintenance", or "Ann until
+    2026-11-24 16:40 UTC, when ben ended it: maintenance".
+    """
+    ended = f", when {person(silence.ended_early_by)} ended it" if silence.ended_early_by else ""
+    return f"{person(silence.author)} until {utc_text(silence.ends_at)}{ended}: {clean(silence.reason, limit=LINE)}"
 
 
 def _silence_text(by: str | None, silences: Iterable[Silence]) -> str:

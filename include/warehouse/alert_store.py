@@ -14,7 +14,7 @@ inside metadata or evidence come back as lists.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -229,11 +229,16 @@ def _alert_row(alert: Alert, *, now: datetime) -> dict[str, Any]:
     row = {column: getattr(alert, column) for column in ALERT_COLUMNS}
     return {
         **row,
-        "told": {channel: asdict(told) for channel, told in alert.told.items()},
-        "suppressed": {channel: asdict(suppression) for channel, suppression in alert.suppressed.items()},
-        "acknowledged": asdict(alert.acknowledged) if alert.acknowledged else None,
+        "told": {channel: _fields_of(told) for channel, told in alert.told.items()},
+        "suppressed": {channel: _fields_of(suppression) for channel, suppression in alert.suppressed.items()},
+        "acknowledged": _fields_of(alert.acknowledged) if alert.acknowledged else None,
         "updated_at": now,
     }
+
+
+def _fields_of(value: Told | Suppression | Acknowledgement) -> dict[str, Any]:
+    # `asdict` copies every value deeply, which takes ten times as long.
+    return {each.name: getattr(value, each.name) for each in fields(value)}
 
 
 def _event_row(event: AlertEvent, *, now: datetime) -> dict[str, Any]:

@@ -35,6 +35,8 @@ _PREFIX = re.compile(rf"[0-9a-f-]{{{FEWEST_DIGITS},36}}")
 
 _COLUMNS = "id, match, starts_at, ends_at, author, reason, created_at"
 
+_READ = f"{_COLUMNS}, ended_early_by"
+
 _ADD = f"""
     INSERT INTO monitoring.silence ({_COLUMNS})
     VALUES (%(id)s, %(match)s, %(starts_at)s, %(ends_at)s, %(author)s, %(reason)s, %(created_at)s)
@@ -42,7 +44,7 @@ _ADD = f"""
 """  # noqa: S608 -- only constants of this module
 
 _BEGINNING_SO = f"""
-    SELECT {_COLUMNS} FROM monitoring.silence
+    SELECT {_READ} FROM monitoring.silence
     WHERE starts_with(id::text, %(prefix)s) AND ends_at > %(now)s AND ended_early_by IS NULL
     ORDER BY id FOR UPDATE
 """  # noqa: S608 -- only constants of this module
@@ -52,13 +54,13 @@ _END = """
 """
 
 _AT = f"""
-    SELECT {_COLUMNS} FROM monitoring.silence
+    SELECT {_READ} FROM monitoring.silence
     WHERE ends_at > %(instant)s AND starts_at <= %(instant)s ORDER BY created_at, id
 """  # noqa: S608 -- only constants of this module
 
 # One that was ended before it began never held.
 _SINCE = f"""
-    SELECT {_COLUMNS} FROM monitoring.silence
+    SELECT {_READ} FROM monitoring.silence
     WHERE ends_at > %(since)s AND starts_at < ends_at ORDER BY created_at DESC, id
 """  # noqa: S608 -- only constants of this module
 
@@ -188,7 +190,7 @@ def end_silence(conn: psycopg.Connection[Any], id_prefix: str, *, by: str, now: 
         return None
     (row,) = found
     conn.execute(_END, {"id": row["id"], "now": moment, "by": who})
-    return _silence({**row, "ends_at": moment} if row["starts_at"] < moment else row)
+    return _silence({**row, "ends_at": moment, "ended_early_by": who} if row["starts_at"] < moment else row)
 
 
 @storage_errors()
@@ -290,4 +292,5 @@ def _silence(row: Mapping[str, Any]) -> Silence:
         author=row["author"],
         reason=row["reason"],
         created_at=aware(row["created_at"]),
+        ended_early_by=row["ended_early_by"],
     )

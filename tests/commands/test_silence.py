@@ -175,7 +175,8 @@ def test_with_json_an_end_tells_what_ended(world: MonitoredWorld, capsys: pytest
 
     ended = told_json(capsys, "silence", "end", made["id"], "--by", "Bob")["silence"]
 
-    assert (ended["id"], ended["state"]) == (made["id"], "over")
+    assert (ended["id"], ended["state"], ended["ended_early_by"]) == (made["id"], "over", "Bob")
+    assert "(ended by Bob)" in told(capsys, "silence", "list", "--all")[0]
     assert datetime.fromisoformat(ended["ends_at"]) < datetime.fromisoformat(made["ends_at"])
 
 

@@ -6,6 +6,7 @@ Its source has a past from the start (`plant_history`), laid out around two inst
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,6 +17,7 @@ from typing import Any
 
 import httpx
 import psycopg
+from pytest_httpserver import HTTPServer
 
 from include.simulation.airflow_settings import read_airflow_settings
 from include.simulation.hub_plus import HubPlus, create_source
@@ -35,6 +37,7 @@ DAGS = (SYNC_FAILURES, CREDENTIAL_HEALTH, DATA_QUALITY, HOUSEKEEPING)
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 BETWEEN_SYNCS = 20 * MINUTE
+DEAD_MAN = "/ping/0f3a9c1e-an-address-that-is-a-secret"
 HOSTILE_COMPANY = "<!channel> {{ 7*7 }} <b>Evil</b> Inc"
 RUN_SECONDS = 280
 """No run of a DAG takes longer, on a machine with much else to do."""
@@ -68,6 +71,7 @@ class Deployment:
     overlay: Path
     slack: SlackServer
     mail: MailServer
+    switch: HTTPServer
     credentials: dict[str, int]
     past: Past
     failed: list[int] = field(default_factory=list)
@@ -178,6 +182,10 @@ class Deployment:
             sum(company in text for text in mails),
         )
 
+    def pings(self) -> int:
+        """How often the dead man's switch was pinged."""
+        return sum(request.path == DEAD_MAN for request, _ in self.switch.log)
+
     def sent(self) -> tuple[int, int]:
         """How many Slack messages and mails there were."""
         return len(self.slack.messages), len(self.mail.messages)
@@ -228,7 +236,8 @@ def deployed(
     overlay = home / "monitor.yaml"
     overlay.write_text(OVERLAY.replace(NO_CATCH_UP, ""))
     shipped = read_airflow_settings(PROJECT / "airflow_settings.yaml")
-    with SlackServer() as slack, MailServer() as mail, HubPlus(source_dsn) as hub:
+    with SlackServer() as slack, MailServer() as mail, HubPlus(source_dsn) as hub, HTTPServer(threaded=True) as switch:
+        switch.expect_request(DEAD_MAN, method="GET").respond_with_data("OK")
         airflow = LocalAirflow(
             home / "airflow",
             metadata_dsn=metadata_dsn,
@@ -238,6 +247,7 @@ def deployed(
                 "AIRFLOW_CONN_MONITORING_DB": connection_of(monitoring_dsn),
                 "AIRFLOW_CONN_SLACK_ALERTS": slack_connection(slack),
                 "AIRFLOW_CONN_ALERT_EMAIL": mail_connection(mail),
+                "AIRFLOW_CONN_DEAD_MAN": json.dumps({"conn_type": "http", "host": switch.url_for(DEAD_MAN)}),
                 "SERVICETITAN_MONITOR_CONFIG": str(overlay),
                 "SERVICETITAN_MONITOR_FAILURE_CHANNEL": "email:oncall@example.com",
                 **(environment or {}),
@@ -252,6 +262,7 @@ def deployed(
             overlay=overlay,
             slack=slack,
             mail=mail,
+            switch=switch,
             credentials={},
             past=Past(boundary=boundary, long_ago=boundary.replace(hour=6) - 9 * DAY, completed=()),
         )

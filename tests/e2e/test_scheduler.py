@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from tests.e2e.deployment import HOSTILE_COMPANY, MINUTE, RUN_SECONDS, Deployment
+from tests.e2e.deployment import DEAD_MAN, HOSTILE_COMPANY, MINUTE, RUN_SECONDS, Deployment
 from tests.e2e.deployment import SYNC_FAILURES as DAG
 
 TOKEN = "xoxb-123456789012-abcdefABCDEF123456"
@@ -55,6 +55,28 @@ def test_a_second_tick_and_a_filtered_run_send_nothing(deployment: Deployment) -
     deployment.run(credential=str(deployment.credentials[HOSTILE_COMPANY]))
 
     assert deployment.told("Acme Heating") == (1, 1)
+
+
+def test_the_watcher_is_watched(deployment: Deployment) -> None:
+    """A heartbeat goes to each channel once a day, and each check that completes pings the switch outside."""
+    before = deployment.overlay.read_text()
+    watched = "alerting: {heartbeat: {every: 24h, to: ops}, ping_connection: dead_man}\n"
+    deployment.overlay.write_text(before + watched)
+    slack, mail = deployment.sent()
+    pings = deployment.pings()
+    run_id = deployment.run()
+
+    assert deployment.sent() == (slack + 1, mail + 1)
+    assert "heartbeat" in deployment.slack.messages[-1].text.lower()
+    assert deployment.pings() == pings + 1
+    logs = deployment.airflow.task_log(DAG, run_id, "conclude")
+    assert "dead_man was pinged" in logs
+    assert DEAD_MAN not in logs
+
+    deployment.run()
+    assert deployment.sent() == (slack + 1, mail + 1)
+    assert deployment.pings() == pings + 2
+    deployment.overlay.write_text(before)
 
 
 def test_hostile_text_comes_out_escaped_redacted_and_cut(deployment: Deployment) -> None:
@@ -111,7 +133,12 @@ def test_a_source_that_cannot_be_read_is_told_and_the_run_is_red(deployment: Dep
     """By its own alert, once; only `conclude` fails."""
     with psycopg.connect(deployment.source_dsn, autocommit=True) as conn:
         conn.execute("ALTER TABLE servicetitan_sync_logs RENAME COLUMN status TO state")
+    before = deployment.overlay.read_text()
+    deployment.overlay.write_text(before + "alerting: {ping_connection: dead_man}\n")
+    pings = deployment.pings()
     run_id = deployment.run(expect="failed")
+    assert deployment.pings() == pings  # a check that saw nothing has not completed
+    deployment.overlay.write_text(before)
 
     states = deployment.states(run_id)
     assert states["evaluate[-1]"] == "success"

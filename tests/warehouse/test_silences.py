@@ -164,7 +164,7 @@ def test_a_silence_is_ended_by_how_its_id_begins(emptied: psycopg.Connection[Any
 
     ended = end_silence(emptied, prefix, by=BEN, now=NOW + MINUTE)
 
-    assert ended == (replace(asked, ends_at=NOW + MINUTE) if found else None)
+    assert ended == (replace(asked, ends_at=NOW + MINUTE, ended_early_by=BEN) if found else None)
     assert (silences_at(emptied, NOW + MINUTE) == []) is found
     assert silences_since(emptied, NOW) == [ended if ended is not None else asked]
     assert column(emptied, "ended_early_by") == [BEN if found else None]
