@@ -47,14 +47,13 @@ DUE_CHANNELS = f"""
     ORDER BY first.id
 """  # noqa: S608 -- only constants of this module
 
-# Edits last: hundreds of first messages to bring up to date must not hold up what somebody is to read now. The alerts are read
-# after this statement, so they are at least as new as the newest delivery that it saw.
+# The alerts are read after this statement, so they are at least as new as the newest delivery that it saw.
 LEASE_NEXT = f"""
     WITH next AS MATERIALIZED (
         SELECT candidate.id, candidate.status = 'leased' AS is_in_doubt
         FROM monitoring.delivery AS candidate
         WHERE candidate.channel = %(channel)s AND {_DUE}
-        ORDER BY candidate.reason = 'updated', candidate.id LIMIT 1
+        ORDER BY candidate.id LIMIT 1
         FOR UPDATE SKIP LOCKED
     )
     UPDATE monitoring.delivery AS delivery

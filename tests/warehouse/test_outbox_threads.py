@@ -137,16 +137,3 @@ def test_hostile_text_in_a_receipt_is_stored_and_found(emptied: psycopg.Connecti
     assert (found.channel, found.thread) == (STORED_HOSTILE, STORED_HOSTILE)
     assert found.parent == {"parent": True, STORED_HOSTILE: STORED_HOSTILE}
     assert lease(emptied, channel=HOSTILE, now=NOW + LEASE) is not None
-
-
-def test_what_is_to_be_read_goes_before_edits(emptied: psycopg.Connection[Any]) -> None:
-    """Of earlier conversations; those of its own alert are made when they can be."""
-    put(
-        emptied,
-        delivery("edit 1", ONE, thread="t", reason=NotifyReason.UPDATED),
-        delivery("edit 2", TWO, thread="u", reason=NotifyReason.UPDATED),
-        delivery("opening", THREE, thread="v"),
-        delivery("reply", TWO, thread="u", reason=NotifyReason.NEW_IN_GROUP),
-    )
-
-    assert [leased(emptied).key for _ in range(4)] == ["opening", "reply", "edit 1", "edit 2"]
