@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from include.warehouse.api_call_reader import CallsRead
-    from include.warehouse.api_hours import ApiSource
+    from include.warehouse.api_sources import ApiSource
 
 log = DecisionLog("servicetitan.api_metrics")
 
@@ -151,8 +151,9 @@ def _ingest_table(storage: str, *, policy: Policy, now: datetime) -> Ingested:
     """Read the application's table, replace the hours that were read, and remember how far."""
     from include.sync_health.own_health import WHOLE_SOURCE
     from include.warehouse.api_call_reader import hours_between
-    from include.warehouse.api_hour_reader import read_endpoints, read_names, read_sources
-    from include.warehouse.api_hours import ApiSource, lock_source, record_source, replace_hours
+    from include.warehouse.api_hour_reader import read_endpoints, read_names
+    from include.warehouse.api_hours import replace_hours
+    from include.warehouse.api_sources import ApiSource, lock_source, read_sources, record_source
     from include.warehouse.migration import require_current
     from include.warehouse.monitoring_session import connect
 
@@ -244,8 +245,8 @@ def _ingest_logs(storage: str, *, policy: Policy, now: datetime) -> Ingested:
     import pandas as pd
 
     from include.orchestration.log_ingestion import ingest_logs
-    from include.warehouse.api_hour_reader import read_names, read_sources
-    from include.warehouse.api_hours import ApiSource, record_source
+    from include.warehouse.api_hour_reader import read_names
+    from include.warehouse.api_sources import ApiSource, read_sources, record_source
     from include.warehouse.monitoring_session import connect
 
     with connect(storage) as conn:
@@ -305,7 +306,7 @@ def _ingest_logs(storage: str, *, policy: Policy, now: datetime) -> Ingested:
 
 def _without(conn: psycopg.Connection[Any], source: Any, why: str, *, now: datetime) -> Ingested:
     """Remember that a source is not there."""
-    from include.warehouse.api_hours import ApiSource, record_source
+    from include.warehouse.api_sources import ApiSource, record_source
 
     nothing: ApiSource = ApiSource(source=source, status="unavailable", has_timings=False, detail=why, updated_at=now)
     record_source(conn, nothing)

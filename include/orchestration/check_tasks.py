@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include.orchestration.check_reading import RunFilters
-from include.orchestration.evaluation import Evaluation, evaluate_check
+from include.orchestration.evaluation import evaluate_check
+from include.orchestration.evaluation_request import Evaluation
 from include.orchestration.policy_file import storage_connection
 from include.orchestration.run_params import require_known_params, unknown_params
 from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from include.orchestration.check_reading import RunFilters, open_sync_ids
+from include.orchestration.check_reading import open_sync_ids
 from include.orchestration.decision_lines import write_lines
+from include.orchestration.evaluation_request import Evaluation
 from include.orchestration.kept_back import kept_back
 from include.orchestration.own_signs import due_heartbeats, own_observations
 from include.orchestration.sights import Sight, look
 from include.orchestration.structured_logs import DecisionLog, bound
 from include.sync_health.alerts import Alert, AlertEvent, AlertState, EventKind
-from include.sync_health.checks import SYNC_FAILURES, Check
-from include.sync_health.errors import PolicyError, SourceError
+from include.sync_health.errors import SourceError
 from include.sync_health.gaps import came_and_went
 from include.sync_health.judgement import TickInput, judge_nothing, judge_tick
 from include.sync_health.lifecycle import StepResult, step
@@ -32,49 +32,12 @@ from include.sync_health.observations import Observation, episode_of
 from include.sync_health.policy import Policy
 from include.sync_health.verdicts import Verdict
 from include.sync_health.visibility import Blindness, newest_start
-from include.sync_health.windows import RunMode, Window
+from include.sync_health.windows import RunMode
 
 if TYPE_CHECKING:
     import psycopg
 
 log = DecisionLog("servicetitan.evaluation")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """
-    What one evaluation needs, all of it values.
-
-    Args:
-        check: which rules, and of whom.
-        source_conninfo: libpq conninfo of the Hub Plus database, or why there is none: then the source cannot be seen.
-        monitoring_conninfo: libpq conninfo of ours.
-        policy: what is in force, with its canonical text and version as ``policy_file`` gives them.
-        policy_error: why the file on disk is not what is in force; None when it is.
-        window: the window; ``as_of`` is the only now that the rules know.
-        mode: LIVE moves alerts and sends; HISTORICAL writes history.
-        configured: kinds of channel that have a connection.
-        now: the wall clock, read once by the caller; aware.
-        last_try: False lets a passing trouble with the source raise, for the caller to try again.
-        as_baseline: what opens was broken before anybody watched: one summary per channel. Then a source that cannot be
-            seen, or not all of it, raises: there is nothing to adopt.
-        dry_run: do everything, and undo it: the outcome says what would have been.
-    """
-
-    check: Check = SYNC_FAILURES
-    source_conninfo: str | SourceError
-    monitoring_conninfo: str
-    policy: Policy
-    policy_error: PolicyError | None = None
-    window: Window
-    mode: RunMode
-    filters: RunFilters = field(default_factory=RunFilters)
-    configured: Collection[str] = ()
-    may_notify: bool = True
-    now: datetime
-    last_try: bool = True
-    as_baseline: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

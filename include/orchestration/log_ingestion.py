@@ -170,7 +170,7 @@ class _Run:
 
     def plan(self, files: tuple[LogFile, ...], *, before: list[LogPosition]) -> list[tuple[LogFile, LogPosition]]:
         """Return what is to be read from where, by the positions before; files that are new have one now."""
-        from include.warehouse.api_hours import lock_source
+        from include.warehouse.api_sources import lock_source
         from include.warehouse.log_positions import LogPosition, add_position, move_position, read_positions
 
         now = self._clock()

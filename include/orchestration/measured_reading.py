@@ -104,7 +104,8 @@ def _no_runs() -> RunsRead:
 
 def _api_window(conn: psycopg.Connection[Any], *, policy: Policy, as_of: datetime) -> Any:
     from include.sync_health.api_window import ApiWindow, SourceState, judged_hours
-    from include.warehouse.api_hour_reader import read_hours, read_sources
+    from include.warehouse.api_hour_reader import read_hours
+    from include.warehouse.api_sources import read_sources
 
     rules = policy.rules
     longest = max(rules.api_errors.window, rules.api_latency.window, rules.api_incidents.window)

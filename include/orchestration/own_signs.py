@@ -14,7 +14,7 @@ from include.sync_health.own_health import judge_surroundings, overdue_checks, r
 if TYPE_CHECKING:
     import psycopg
 
-    from include.orchestration.evaluation import Evaluation
+    from include.orchestration.evaluation_request import Evaluation
 
 
 def own_observations(

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from include.orchestration.evaluation import Evaluation, evaluate_check
+from include.orchestration.evaluation import evaluate_check
+from include.orchestration.evaluation_request import Evaluation
 from include.orchestration.settings import configured_kinds, policy_in_force, postgres_conninfo
 from include.sync_health.checks import EVERYTHING
 from include.sync_health.windows import RunMode, Window

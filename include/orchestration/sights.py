@@ -21,7 +21,7 @@ from include.sync_health.windows import RunMode
 if TYPE_CHECKING:
     import psycopg
 
-    from include.orchestration.evaluation import Evaluation
+    from include.orchestration.evaluation_request import Evaluation
 
 log = DecisionLog("servicetitan.sights")
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from include.orchestration.evaluation import Evaluation, Outcome, evaluate_check
+from include.orchestration.evaluation import Outcome, evaluate_check
+from include.orchestration.evaluation_request import Evaluation
 from include.sync_health.checks import CHECKS, Check
 from include.sync_health.policy import Policy
 from include.sync_health.windows import Window, run_mode

@@ -19,7 +19,7 @@ from psycopg import sql
 
 from include.sync_health.api_availability import SWITCH_ON, ApiMeasure, source_of, told_status
 from include.sync_health.response_times import quantile
-from include.warehouse.api_hour_reader import read_sources
+from include.warehouse.api_sources import read_sources
 from include.warehouse.figures import conditions, percent, ratio, require_hours
 from include.warehouse.monitoring_session import storage_errors
 from include.warehouse.stored_values import stored_moment

@@ -11,10 +11,11 @@ import psycopg
 from include.sync_health.api_calls import COUNTS, STORED_HOUR_COLUMNS
 from include.sync_health.endpoints import OTHER
 from include.sync_health.frames import CREDENTIAL_COLUMNS, ENVIRONMENTS
-from include.warehouse.api_hours import ApiSource, Names, Source
+from include.warehouse.api_hours import Names
+from include.warehouse.api_sources import Source
 from include.warehouse.monitoring_session import storage_errors
 from include.warehouse.snapshots import KNOWN_CREDENTIALS
-from include.warehouse.stored_values import aware, stored_moment
+from include.warehouse.stored_values import aware
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +40,6 @@ _NEWEST = f"""
     ) AS newest
     ORDER BY newest.credential_id
 """  # noqa: S608 -- only constants of our own
-
-_SOURCES = "SELECT source, status, has_timings, detail, read_until, counts, updated_at FROM monitoring.api_source"
 
 
 @storage_errors()
@@ -81,28 +80,6 @@ def read_hours(
         [{int(bucket): number for bucket, number in row[-2].items()} for row in rows], dtype=object
     )
     return frame[list(STORED_HOUR_COLUMNS)]
-
-
-@storage_errors()
-def read_sources(conn: psycopg.Connection[Any]) -> dict[Source, ApiSource]:
-    """
-    Return what is stored of each source, by its name; a source that nobody ever looked for is not among them.
-
-    Raises:
-        StorageError: the schema is missing or the database unreachable.
-    """
-    return {
-        source: ApiSource(
-            source=source,
-            status=status,
-            has_timings=has_timings,
-            detail=detail,
-            read_until=stored_moment(read_until),
-            counts=counts,
-            updated_at=updated_at,
-        )
-        for source, status, has_timings, detail, read_until, counts, updated_at in conn.execute(_SOURCES)
-    }
 
 
 @storage_errors()

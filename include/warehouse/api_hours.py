@@ -1,5 +1,5 @@
 """
-API calls in ``monitoring``: ``api_call_hourly`` by UTC hour, ``api_counter`` since counting began, ``api_source``.
+API calls in ``monitoring``: ``api_call_hourly`` by UTC hour, ``api_counter`` since counting began.
 
 A log and the probe add what they have newly read (`add_calls`); the application's table is read by whole hours, which are
 replaced (`replace_hours`). Either way the counters rise by what is new, and never fall. Both return what was newly counted,
@@ -10,10 +10,9 @@ its position in the same transaction (log), or where hours are replaced (table).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -24,24 +23,18 @@ from psycopg import errors as pg_errors
 from include.sync_health.api_calls import COUNTS, NO_HISTOGRAM, summed
 from include.sync_health.errors import StorageError
 from include.sync_health.frames import require_columns
+from include.warehouse.api_sources import Source
 from include.warehouse.binary_rows import BinaryRows
 from include.warehouse.monitoring_session import storage_errors
-from include.warehouse.stored_values import aware, storable_json
+from include.warehouse.stored_values import aware
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Source = Literal["table", "log", "probe"]
 
 Names = Mapping[str, tuple[str, str]]
 """(environment, company id) by credential id; a credential that is not in it is of ``UNKNOWN_NAME``."""
 
 UNKNOWN_NAME = ("unknown", "")
-
-API_LOCK = 7_305_551
-"""First key of the advisory lock of a source, the second being its place in `SOURCES`; arbitrary, but never to change."""
-
-SOURCES: tuple[Source, ...] = ("table", "log", "probe")
 
 COUNTER_KEY = ("credential_id", "environment", "company_id", "endpoint", "status_code")
 
@@ -127,39 +120,6 @@ _HOURS = f"""
 
 _DELETE = "DELETE FROM monitoring.api_call_hourly WHERE source = %(source)s AND hour = ANY (%(hours)s)"
 
-_RECORD_SOURCE = """
-    INSERT INTO monitoring.api_source (source, status, has_timings, detail, read_until, counts, updated_at)
-    VALUES (%(source)s, %(status)s, %(has_timings)s, %(detail)s, %(read_until)s, %(counts)s, %(updated_at)s)
-    ON CONFLICT (source) DO UPDATE SET
-        status = excluded.status, has_timings = excluded.has_timings, detail = excluded.detail,
-        read_until = coalesce(excluded.read_until, api_source.read_until), counts = excluded.counts,
-        updated_at = excluded.updated_at
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiSource:
-    """
-    What is known of one source of API calls.
-
-    Args:
-        source: ``table``, ``log`` or ``probe``.
-        status: ``available``; ``unavailable``, nobody set it up; ``failing``, it is there and could not be read.
-        has_timings: whether it tells response times.
-        detail: one line for people: what was found, or why nothing, and how to switch it on. No secret.
-        read_until: up to when all of it has been read (aware); None keeps what is stored.
-        counts: what the last run read and passed over, by name.
-        updated_at: when; aware.
-    """
-
-    source: Source
-    status: Literal["available", "unavailable", "failing"]
-    has_timings: bool
-    detail: str
-    read_until: datetime | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
-    updated_at: datetime
-
 
 @storage_errors()
 def add_calls(
@@ -240,43 +200,6 @@ def replace_hours(
             conn.execute(_ADD_HOURS, values)
     _count(conn, increments, values)
     return increments
-
-
-@storage_errors()
-def lock_source(conn: psycopg.Connection[Any], source: Source) -> ApiSource | None:
-    """
-    Return what is stored of a source, None if nothing is, and keep others from it until the transaction ends.
-
-    Raises:
-        StorageError: the schema is missing, the database unreachable, or another transaction held it for too long.
-    """
-    from include.warehouse.api_hour_reader import read_sources
-
-    conn.execute("SELECT pg_advisory_xact_lock(%s, %s)", (API_LOCK, SOURCES.index(source)))
-    return read_sources(conn).get(source)
-
-
-@storage_errors(table="api_source")
-def record_source(conn: psycopg.Connection[Any], source: ApiSource) -> None:
-    """
-    Store what is known of a source in place of what was; nothing is committed.
-
-    Raises:
-        ValueError: a time is naive.
-        StorageError: the schema is missing, the database unreachable, or a value cannot be stored.
-    """
-    conn.execute(
-        _RECORD_SOURCE,
-        {
-            "source": source.source,
-            "status": source.status,
-            "has_timings": source.has_timings,
-            "detail": source.detail,
-            "read_until": None if source.read_until is None else aware(source.read_until),
-            "counts": storable_json(dict(source.counts)),
-            "updated_at": aware(source.updated_at),
-        },
-    )
 
 
 def _stage(conn: psycopg.Connection[Any], frame: pd.DataFrame) -> None:

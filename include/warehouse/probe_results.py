@@ -12,7 +12,8 @@ from include.sync_health.api_calls import CALL_COLUMNS, FIRST_ERROR, collapse
 from include.sync_health.api_probes import ProbeResult
 from include.sync_health.redaction import clean
 from include.sync_health.verdicts import ErrorClass
-from include.warehouse.api_hours import ApiSource, add_calls, record_source
+from include.warehouse.api_hours import add_calls
+from include.warehouse.api_sources import ApiSource, record_source
 from include.warehouse.monitoring_session import storage_errors
 from include.warehouse.stored_values import aware, storable_text
 

@@ -10,7 +10,8 @@ from include.orchestration.api_metrics_run import ingest
 from include.orchestration.check_tasks import RunFacts
 from include.sync_health.api_calls import collapse
 from include.sync_health.checks import API_METRICS
-from include.warehouse.api_hours import ApiSource, record_source, replace_hours
+from include.warehouse.api_hours import replace_hours
+from include.warehouse.api_sources import ApiSource, record_source
 from include.warehouse.monitoring_session import connect
 from tests.orchestration.monitored_world import MonitoredWorld
 from tests.sync_health.call_rows import Call, calls_frame

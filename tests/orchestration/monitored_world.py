@@ -17,7 +17,8 @@ from psycopg.rows import dict_row
 
 from include.orchestration.check_tasks import RunFacts, due_addresses, evaluate
 from include.orchestration.delivery import Drain, DrainResult, drain_channel
-from include.orchestration.evaluation import Evaluation, Outcome, evaluate_check
+from include.orchestration.evaluation import Outcome, evaluate_check
+from include.orchestration.evaluation_request import Evaluation
 from include.orchestration.operators import EmailDrainOperator, SlackDrainOperator
 from include.orchestration.policy_file import load_policy
 from include.orchestration.settings import configured_kinds

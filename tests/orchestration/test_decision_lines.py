@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from include.orchestration.evaluation import Evaluation, evaluate_check
+from include.orchestration.evaluation import evaluate_check
+from include.orchestration.evaluation_request import Evaluation
 from include.orchestration.policy_file import load_policy
 from include.simulation.bulk_history import bulk_history
 from include.simulation.hub_plus import create_source

@@ -17,7 +17,7 @@ from include.orchestration import log_ingestion
 from include.orchestration.log_files import LogFile, see_file
 from include.simulation.monolog_files import START, write_log
 from include.sync_health.log_identity import SeenFile
-from include.warehouse.api_hours import API_LOCK, SOURCES
+from include.warehouse.api_sources import API_LOCK, SOURCES
 from include.warehouse.migration import upgrade
 from tests.orchestration.read_logs import ingest, plan, stored, told
 

@@ -15,7 +15,8 @@ import psycopg
 from psycopg import sql
 
 from include.sync_health.api_calls import CALL_COLUMNS, collapse
-from include.warehouse.api_hours import ApiSource, add_calls, record_source
+from include.warehouse.api_hours import add_calls
+from include.warehouse.api_sources import ApiSource, record_source
 from tests.sync_health.stored_quality_days import random_days
 
 START = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from include.sync_health.api_calls import collapse, no_hours
-from include.warehouse.api_hour_reader import read_hours, read_sources
-from include.warehouse.api_hours import ApiSource, add_calls, lock_source, record_source, replace_hours
+from include.warehouse.api_hour_reader import read_hours
+from include.warehouse.api_hours import add_calls, replace_hours
+from include.warehouse.api_sources import ApiSource, lock_source, read_sources, record_source
 from tests.sync_health.call_rows import CALLS, T0, Call, calls_frame, plain_histogram
 
 NOW = T0 + timedelta(hours=4)

@@ -11,7 +11,7 @@ import pytest
 from include.sync_health.api_probes import SIGN_IN_PATH, ProbeResult
 from include.sync_health.errors import StorageError
 from include.sync_health.verdicts import ErrorClass
-from include.warehouse.api_hour_reader import read_sources
+from include.warehouse.api_sources import read_sources
 from include.warehouse.probe_results import ERROR_LIMIT, newest_probes, store_probes
 
 NOW = datetime(2026, 7, 1, 12, 40, tzinfo=UTC)
