@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from include.sync_health.advice import advice_on_group
+from include.sync_health.advice import Advice, advice_on_group
 from include.sync_health.alert_notes import marks_of, notes_of_group
 from include.sync_health.alerts import Alert, NotifyReason
 from include.sync_health.durations import describe
@@ -124,13 +124,22 @@ def group_message(alerts: Sequence[Alert], *, occasion: Occasion, everybody: Seq
         count=len(standings),
         facts=tuple(_facts([alert for alert, _ in concerned], occasion=occasion)),
         # A close is short: what to do was told before.
-        advice=advice_on_group(open_ones) if open_ones and reason is not NotifyReason.CLOSED else None,
+        advice=_advice(open_ones, all_standings=all_standings) if reason is not NotifyReason.CLOSED else None,
         latest_error=_sample(open_ones) if reason is not NotifyReason.CLOSED else None,
         listings=tuple(_listings(standings, all_standings=all_standings, status=status, occasion=occasion)),
         notes=(*notes_of_group([alert for alert, _ in concerned], occasion=occasion), *occasion.notes),
         links=links_of_group([alert for alert, _ in concerned], links=occasion.links),
         footer=(f"{first.type} · {first.fingerprint[:SHOWN_DIGITS]} and others · judged at ", occasion.as_of),
     )
+
+
+def _advice(open_ones: Sequence[Alert], *, all_standings: Sequence[Standing]) -> Advice | None:
+    """Return what helps with those that are open; a newcomer shares its cause with those that were told before."""
+    if not open_ones:
+        return None
+    mine = {alert.fingerprint for alert in open_ones}
+    others = [alert for alert, each in all_standings if each.is_open and alert.fingerprint not in mine]
+    return advice_on_group([*open_ones, *others])
 
 
 def _standings(everybody: Sequence[Alert], alerts: Sequence[Alert], reason: NotifyReason) -> list[Standing]:
