@@ -7,7 +7,7 @@ WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $
 ROOTS_DEMO := /var/tmp/servicetitan-monitor-demo# root's, where the project lies in a closed folder (demo_state.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock format lint test bench demo clean
+.PHONY: help setup lock format lint test bench mutants demo clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: setup  ## time the reader, then the aggregates, on big simulated sources;
 	@status=0; for bench in $(or $(BENCH),reader quality metrics monolog); do \
 	  $(PYTHON) -m include.simulation.bench_$$bench $(ARGS) || status=1; done; exit $$status
 
+mutants: setup  ## change the decisions about alerts in every small way; fails when a change that no test notices is not explained
+	@.ci/mutants
+
 # A password may hold $, quotes and backticks: neither make nor a shell expands SOURCE, and no process has it as an
 # argument (of `SOURCE=... make demo` not even make itself).
 unexport SOURCE
@@ -49,6 +52,6 @@ demo: setup  ## everything on this machine; ARGS=--once checks twice (the second
 	@$(PYTHON) -m include.simulation.demo $(ARGS)
 
 clean:  ## remove .venv, caches and what the demo kept
-	@rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .demo mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@[ ! -O $(ROOTS_DEMO) ] || rm -rf $(ROOTS_DEMO)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

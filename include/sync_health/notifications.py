@@ -126,9 +126,9 @@ def decide(
             as_baseline=as_baseline,
             around=around,
         )
-        if not (untold := plan.causes_over_budget()):
+        if (untold := plan.causes_over_budget()) <= over_budget:
             break
-        over_budget |= untold  # what they hid is news now; each round there is one more of them at least
+        over_budget |= untold  # what they hid is news now; each round has one more of them, so that it ends
     receipts = [_with_what_was_spent(each, spent_before) for each in plan.receipts]
     summaries = [*receipts, *caught_up(came_and_went, missed_at=missed_at, as_of=as_of)]
 
@@ -252,10 +252,7 @@ def _receipts(
         for each in of_alert:
             if each.reason in OPENINGS and each.why_not is None:
                 released.setdefault(each.channel, []).append(known[fingerprint])
-            elif each.why_not in HOLDING:
-                still_held.add((each.channel, fingerprint))
-    # Of some alerts there is nothing to tell, or a retry or a run over a part judged nothing: what keeps those back, or takes
-    # them elsewhere by now, is asked all the same.
+    # Asked of every alert, whatever its verdict: of some there is nothing to tell, or a retry or a run over a part judged nothing.
     for row in rows:
         alert = known.get(row.member.fingerprint)
         if alert is None or not alert.state.is_open:
@@ -329,14 +326,11 @@ def _remembering(
 
 
 def _told(alert: Alert, speech: Speech, *, as_of: datetime) -> Alert:
-    """Return the alert after one channel heard of it; a summary that finds it closed and never told leaves it so."""
+    """Return the alert after one channel heard of it."""
     before = alert.told.get(speech.channel)
-    if not alert.state.is_open and before is None:
-        return alert
-    says_closed = not alert.state.is_open
     worst = max([alert.severity, *([before.severity] if before else [])], key=lambda each: each.rank)
     told = Told(
-        reason=NotifyReason.CLOSED if says_closed else speech.reason,
+        reason=speech.reason,
         at=as_of,
         severity=worst,
         thread=speech.thread if speech.thread is not None else (before.thread if before is not None else None),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from include.sync_health.alerts import AlertState, CloseReason, EventKind
 from include.sync_health.lifecycle import step
+from include.sync_health.observations import Observation
 from include.sync_health.verdicts import Severity, Verdict
 from tests.sync_health.alert_histories import POLICY, T0, TICK, World, histories, saw, with_timers
 
@@ -174,10 +175,33 @@ def test_only_evidence_closes_as_recovered(history: list[Mapping[str, Verdict]])
 
 def test_what_is_refused() -> None:
     """A naive instant, and two observations of one thing."""
-    with pytest.raises(ValueError, match="timezone-aware"):
+    with pytest.raises(ValueError, match=r"^as_of must be timezone-aware$"):
         step({}, [], policy=POLICY, as_of=datetime(2026, 1, 1))  # noqa: DTZ001 - the point of the test
-    with pytest.raises(ValueError, match="two observations"):
+    with pytest.raises(ValueError, match=r"^two observations of sync_failures {'credential': '1'}$"):
         step({}, [saw(B), saw(C)], policy=POLICY, as_of=T0)
+
+
+def test_what_changes_nothing_stops_no_other() -> None:
+    """The first and the third have their tick already or were never heard of; those beside them are judged."""
+    seen, unseen, unheard, new = sorted((saw(B, credential=str(each)) for each in range(4)), key=by_fingerprint)
+    known = step({}, [seen, unseen], policy=with_timers(), as_of=T0).alerts
+    alerts = {**known, seen.fingerprint: replace(known[seen.fingerprint], last_as_of=T0 + TICK)}
+    observations = [new, replace(unheard, verdict=C), replace(unseen, verdict=C), seen]
+
+    result = step(alerts, observations, policy=with_timers(), as_of=T0 + TICK)
+    assert [(each, alert.state) for each, alert in result.alerts.items()] == [
+        (unseen.fingerprint, AlertState.INACTIVE),
+        (new.fingerprint, AlertState.FIRING),
+    ]
+    assert [(event.fingerprint, event.kind) for event in result.events] == [
+        (unseen.fingerprint, EventKind.CLOSED),
+        (new.fingerprint, EventKind.OPENED),
+    ]
+
+
+def by_fingerprint(observation: Observation) -> str:
+    """The order in which a tick judges."""
+    return observation.fingerprint
 
 
 def test_severity_does_not_enter_the_fingerprint() -> None:
