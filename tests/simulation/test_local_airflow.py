@@ -122,7 +122,15 @@ def test_stopping_ends_every_process_even_under_a_running_task(airflow: tuple[Lo
     local.stop()
 
     _, alive = psutil.wait_procs(family, timeout=1)
-    assert alive == []
+    assert [each for each in alive if has_not_ended(each)] == []
     with pytest.raises(LocalAirflowError, match="not running"):
         local.require_running()
     assert "creating Airflow's metadata database" in lines
+
+
+def has_not_ended(process: psutil.Process) -> bool:
+    """Whether a process runs; one that the machine's first process has yet to collect does not."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
