@@ -207,8 +207,17 @@ def _tell(context: Any, failed: Mapping[Duty, Sequence[str]], *, state: str | No
     from include.sync_health.errors import DeliveryError
 
     channel, what = failure_channel(), " and ".join(duty.name for duty in failed)
-    if channel is None or not configured_kinds([kind_of(channel)]):
+    if channel is None:
         log.error("failure_not_told", "%(duty)s failed and no failure channel is configured: nobody is told", duty=what)
+        return False
+    if not configured_kinds([kind_of(channel)]):
+        log.error(
+            "failure_not_told",
+            "%(duty)s failed, and %(channel)s could not be told: %(error)s",
+            duty=what,
+            channel=channel,
+            error=f"Airflow has no usable {kind_of(channel)} connection; run python -m include.cli doctor",
+        )
         return False
     dag_id, run_id = context["ti"].dag_id, context["dag_run"].run_id
     links = _links(dag_id=dag_id, run_id=run_id)

@@ -6,15 +6,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from include.orchestration import failure_notice
+from include.orchestration import failure_notice, operators
 from include.orchestration.duties import EVALUATION
 from include.orchestration.settings import FAILURE_CHANNEL_VARIABLE
+
+assert (
+    operators
+)  # Airflow sets up logging when it is first imported: within a test, that would take the log from `caplog`
 
 
 @pytest.mark.parametrize(
     ("connection", "says"),
     [
-        pytest.param(None, "no failure channel is configured: nobody is told", id="its channel has no connection"),
+        pytest.param(
+            None, "slack:#ops could not be told: Airflow has no usable slack", id="its channel has no connection"
+        ),
         pytest.param('{"conn_type": "slack"}', "slack:#ops could not be told", id="its connection lacks the token"),
     ],
 )
