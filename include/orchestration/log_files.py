@@ -132,17 +132,19 @@ class LogStream:
     def read_at(self, offset: int, size: int) -> bytes:
         """Return so many bytes from an offset on; fewer only at the end."""
         begin = offset - self._held_at
-        held = self._held[begin:] if 0 <= begin <= len(self._held) else None
+        held = self._held[begin:] if self.is_packed and 0 <= begin <= len(self._held) else None
         with _unreadable():
             if held is None:
                 self._stream.seek(offset)
-                held = b""
-            parts, missing = [held], size - len(held)
+            parts = [held] if held else []
+            missing = size - len(held or b"")
             while missing > 0 and (part := self._stream.read(missing)):
                 parts.append(part)
                 missing -= len(part)
-        self._held, self._held_at = b"".join(parts), offset
-        return self._held[:size]
+        data = parts[0] if len(parts) == 1 else b"".join(parts)  # most often there is nothing to copy
+        if self.is_packed:
+            self._held, self._held_at = data, offset
+        return data[:size]
 
     def head(self) -> bytes:
         """Return the first `HEAD_BYTES`, as they are now; of an archive before anything else is read."""
@@ -151,7 +153,6 @@ class LogStream:
         with _unreadable():
             self._stream.seek(0)
             head: bytes = self._stream.read(HEAD_BYTES)
-            self._stream.seek(self._held_at + len(self._held))
         return head
 
 

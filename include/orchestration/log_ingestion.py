@@ -8,14 +8,18 @@ its reader found it, so that of two runs at once one counts a chunk, and the oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from include.orchestration.log_chunks import CHUNK_BYTES, LogChunk, read_chunks
 from include.orchestration.log_files import LogChanged, LogFile, LogStream, LogUnreadable, find_logs, see_file
 from include.orchestration.structured_logs import DecisionLog
-from include.sync_health.log_identity import HEAD_BYTES, KnownFile, SeenFile, head_hash, match_files
+from include.sync_health.log_identity import KnownFile, head_hash, match_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +32,8 @@ if TYPE_CHECKING:
 
 log = DecisionLog("servicetitan.api_calls")
 
-CHUNK_BYTES = 8 << 20
-"""Bytes that are read at once; several times the longest line that is read."""
-
-COMMIT_CHUNKS = 16
-"""Chunks that are committed together: one commit of many rows costs as much as reading several chunks."""
+COMMIT_CHUNKS = 40
+"""Chunks that are committed together: each commit writes every counter anew, which costs as much as reading many chunks."""
 
 FORGET_AFTER = timedelta(days=90)
 """A file that nobody has seen for so long is forgotten; one that comes back later would count again."""
@@ -143,6 +144,14 @@ class _Gathered:
         self.times_estimated += counted.times_estimated
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A position as it is stored, and what was counted with it as ``INCREMENT_COLUMNS``; None for nothing."""
+
+    position: LogPosition
+    increments: pd.DataFrame | None
+
+
 class _Run:
     """One run over all files."""
 
@@ -190,7 +199,9 @@ class _Run:
         with self._conn.transaction():
             lock_source(self._conn, "log")
             stored = {each.key: each for each in read_positions(self._conn)}
-            matched = match_files([each for _, each in seen], [_known(each) for each in stored.values()])
+            matched = match_files(
+                [each for _, each in seen], [KnownFile.of(each.key, each.path, each.state) for each in stored.values()]
+            )
             # One whose plain file is there as well goes on with that.
             for key in (read_out & stored.keys()) - {key for _, key in matched.known}:
                 self._touch(stored[key], now)
@@ -200,11 +211,11 @@ class _Run:
             planned = []
             for known, key in matched.known:
                 old = stored[key]
-                position = replace(old, path=known.path, moves=old.moves + 1, state={**old.state, **_identity(known)})
+                position = replace(old, path=known.path, moves=old.moves + 1, state={**old.state, **known.told()})
                 if move_position(self._conn, position, now=now):
                     planned.append((by_path[known.path], position))
             for fresh in matched.fresh:
-                position = LogPosition(key=head_hash(fresh.head), path=fresh.path, state=_identity(fresh))
+                position = LogPosition(key=head_hash(fresh.head), path=fresh.path, state=fresh.told())
                 if add_position(self._conn, position, now=now):
                     planned.append((by_path[fresh.path], position))
         return sorted(planned, key=lambda each: each[0].path)
@@ -213,16 +224,16 @@ class _Run:
         """Read a file to its end, chunk by chunk, and tell it in one line."""
         lines = requests = 0
         try:
-            with LogStream(file) as stream:
-                for after, counted in self._gathered(file, stream, position):
-                    moved = self._store(after, counted)
-                    if moved is None:
+            with LogStream(file) as stream, closing(self._gathered(file, stream, position)) as parts:
+                for stored, counted in self._stored(parts):
+                    if stored is None:
                         self._done.count("left_to_another")
                         log.info("log_file_left", "%(file)s: left to another run that reads it", file=str(file.path))
                         return
-                    lines += moved.lines - position.lines
+                    self._tell(stored, counted)
+                    lines += stored.position.lines - position.lines
                     requests += counted.requests
-                    position = moved
+                    position = stored.position
         except LogUnreadable as error:
             self._failed(file, error)
         log.info(
@@ -249,81 +260,76 @@ class _Run:
             gathered.add(close_calls(waiting, tally=gathered.tally, before=before))
             if len(gathered.open_calls) < len(waiting):
                 state = {**position.state, "open": gathered.open_calls.told()}
-                self._store(replace(position, state=state), gathered)
+                if (stored := self._store(replace(position, state=state), gathered)) is not None:
+                    self._tell(stored, gathered)
         with self._conn.transaction():
             kept = [each.key for each in positions if each.state.get("open", {}).get("requests")]
             delete_positions(self._conn, before=now - FORGET_AFTER, kept=kept)
         if self._newest is not None:
             self._done.read_until = _moment(self._newest)
 
-    def _chunk(self, stream: LogStream, position: LogPosition, *, can_change: bool) -> tuple[bytes, LogPosition] | None:
-        """Return the next whole lines and the position behind them; None at the end."""
-        data = stream.read_at(position.offset, self._chunk_bytes)
-        if not data:
-            return None
-        # Emptied and written anew while it was read: then what was read is of no known file.
-        if can_change and not stream.is_packed:
-            _require_same(position, stream)
-        is_end = len(data) < self._chunk_bytes
-        if position.state.get("in_long_line"):
-            return self._past_long_line(data, position)
-        cut = data.rfind(b"\n") + 1
-        if not cut and not is_end:
-            state = {**position.state, "in_long_line": True}
-            return b"", replace(position, offset=position.offset + len(data), state=state)
-        if is_end and stream.is_packed:
-            cut = len(data)
-        if not cut:
-            return None
-        return data[:cut], replace(position, offset=position.offset + cut)
-
-    def _past_long_line(self, data: bytes, position: LogPosition) -> tuple[bytes, LogPosition]:
-        """Return the position behind a line that is longer than a chunk, or further on in it."""
-        end = data.find(b"\n") + 1
-        if not end:
-            return b"", replace(position, offset=position.offset + len(data))
-        self.reader.counts.lines += 1
-        self.reader.counts.too_long += 1
-        state = {name: value for name, value in position.state.items() if name != "in_long_line"}
-        return b"", replace(position, offset=position.offset + end, lines=position.lines + 1, state=state)
-
     def _gathered(
         self, file: LogFile, stream: LogStream, position: LogPosition
-    ) -> Iterator[tuple[LogPosition, _Gathered]]:
+    ) -> Generator[tuple[LogPosition, _Gathered]]:
         """Yield what is to be committed together: a position, and what the chunks before it come to."""
-        gathered, before = _Gathered(), position
+        gathered, before, is_whole = _Gathered(), position, True
         _require_same(position, stream)  # it was looked at a while ago
+        # Emptied and written anew while it is read: then what was read is of no known file.
+        can_change = bool(file.inode) and not stream.is_packed
+        chunks = read_chunks(
+            stream,
+            offset=position.offset,
+            in_long_line=bool(position.state.get("in_long_line")),
+            size=self._chunk_bytes,
+            cut=self.reader.cut,
+            check=partial(_require_same, position, stream) if can_change else lambda: None,
+        )
         try:
-            while (chunk := self._chunk(stream, position, can_change=bool(file.inode))) is not None:
-                block, position = chunk
-                position = self._count(block, position, gathered)
-                if gathered.chunks == COMMIT_CHUNKS:
-                    yield replace(position, moves=before.moves), gathered
-                    gathered, before = _Gathered(), replace(position, moves=before.moves + 1)
-        except LogUnreadable:
-            if gathered.chunks:  # what was read before it
-                yield replace(position, moves=before.moves), gathered
-            raise
-        if stream.is_packed and position.state.get("finished") != file.stamp:
+            with closing(chunks):
+                for chunk in chunks:
+                    position = self._count(chunk, position, gathered)
+                    if gathered.chunks == COMMIT_CHUNKS:
+                        yield replace(position, moves=before.moves), gathered
+                        gathered, before = _Gathered(), replace(position, moves=before.moves + 1)
+        except LogUnreadable as error:
+            self._failed(file, error)  # what was read before it counts
+            is_whole = False
+        if is_whole and stream.is_packed and position.state.get("finished") != file.stamp:
             position = replace(position, state={**position.state, "finished": file.stamp})
         if gathered.chunks or position.state != before.state:
             yield replace(position, moves=before.moves), gathered
 
-    def _count(self, block: bytes, position: LogPosition, gathered: _Gathered) -> LogPosition:
-        """Count a block, and return its position with what the block leaves open."""
+    def _count(self, chunk: LogChunk, position: LogPosition, gathered: _Gathered) -> LogPosition:
+        """Count a chunk, and return the position behind it with what it leaves open."""
         from include.sync_health.log_calls import OpenCalls, count_calls
 
         before = self.reader.counts.lines
-        events = self.reader.read(block)
+        events = self.reader.events(chunk.cut)
+        if chunk.ends_long_line:
+            self.reader.counts.lines += 1
+            self.reader.counts.too_long += 1
         waiting = OpenCalls.of(position.state.get("open", {}))
         gathered.add(count_calls(events, waiting=waiting, tally=gathered.tally))
         if len(events.at):
             newest = int(events.at.max())
             self._newest = newest if self._newest is None else max(self._newest, newest)
         lines = position.lines + self.reader.counts.lines - before
-        return replace(position, lines=lines, state={**position.state, "open": gathered.open_calls.told()})
+        state = {name: value for name, value in position.state.items() if name != "in_long_line"}
+        state |= {"in_long_line": True} if chunk.in_long_line else {}
+        return replace(position, offset=chunk.offset, lines=lines, state={**state, "open": gathered.open_calls.told()})
 
-    def _store(self, position: LogPosition, gathered: _Gathered) -> LogPosition | None:
+    def _stored(self, parts: Iterable[tuple[LogPosition, _Gathered]]) -> Iterator[tuple[_Stored | None, _Gathered]]:
+        """Store each part while the next one is gathered: the database has time of its own for it."""
+        with ThreadPoolExecutor(1, thread_name_prefix="write-calls") as thread:
+            storing: tuple[Future[_Stored | None], _Gathered] | None = None
+            for position, gathered in parts:
+                if storing is not None:
+                    yield storing[0].result(), storing[1]
+                storing = thread.submit(self._store, position, gathered), gathered
+            if storing is not None:
+                yield storing[0].result(), storing[1]
+
+    def _store(self, position: LogPosition, gathered: _Gathered) -> _Stored | None:
         """Move a position and add what was counted, in one transaction; None, and nothing, where it was moved already."""
         from include.warehouse.api_hours import add_calls
         from include.warehouse.log_positions import move_position
@@ -336,12 +342,15 @@ class _Run:
                 return None
             if len(hours):
                 increments = add_calls(self._conn, hours, source="log", names=self._names, now=self._clock())
-        if increments is not None:
-            self._taken(increments)
+        return _Stored(position, increments)
+
+    def _tell(self, stored: _Stored, gathered: _Gathered) -> None:
+        """Tell what was stored, once it is."""
+        if stored.increments is not None:
+            self._taken(stored.increments)
         self._done.count("requests", gathered.requests)
         self._done.count("times_told", gathered.times_told)
         self._done.count("times_estimated", gathered.times_estimated)
-        return position
 
     def _capped(self, hours: pd.DataFrame) -> pd.DataFrame:
         """Return hours in which at most so many endpoints of this run have a name; those that had one keep it."""
@@ -364,28 +373,10 @@ class _Run:
         self._done.missing.append(f"{file.path}: cannot be read: {error}")
 
 
-def _known(position: LogPosition) -> KnownFile:
-    return KnownFile(
-        key=position.key,
-        path=position.path,
-        inode=position.state.get("inode", ""),
-        head_bytes=position.state["head_bytes"],
-        head_hash=position.state["head_hash"],
-    )
-
-
 def _require_same(position: LogPosition, stream: LogStream) -> None:
     """Refuse another file than the one that the position is of."""
     if head_hash(stream.head()[: position.state["head_bytes"]]) != position.state["head_hash"]:
         raise LogChanged("it has changed while it was read; the next run looks at it again")
-
-
-def _identity(file: SeenFile) -> dict[str, Any]:
-    return {
-        "inode": file.inode,
-        "head_bytes": min(len(file.head), HEAD_BYTES),
-        "head_hash": head_hash(file.head[:HEAD_BYTES]),
-    }
 
 
 def _microseconds(moment: datetime) -> int:

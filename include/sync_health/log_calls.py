@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.log_events import Events
@@ -188,7 +189,7 @@ def _pair(
     was_doubtful = np.concatenate([carried[:, 5] > 0, np.zeros(len(place), bool)])
     place = np.concatenate([np.full(len(carried), -1), place])
     key = ((credential * len(names.endpoints) + endpoint) * len(names.writers) + writer) * len(METHODS) + method
-    order = np.argsort(key, kind="stable")
+    order = _by_key(key)
     key, at, kind, status = key[order], at[order], kind[order], status[order]
     is_request, is_same = kind == Kind.REQUEST, _like_the_one_before(key)
     follows = is_same & _shifted(is_request) & _is_near(at)
@@ -247,6 +248,9 @@ def _settle(events: Events, waiting: OpenCalls, names: Names, happened: Happened
     at = np.concatenate([carried[:, 2], events.at])
     kind = np.concatenate([np.full(len(carried), Kind.EXHAUSTED), events.kind])
     key = credential * len(names.writers) + writer
+    # Few have tried in vain, and of nobody else does the order matter.
+    theirs = np.flatnonzero(np.isin(key, np.unique(key[kind == Kind.EXHAUSTED])))
+    key, at, kind, credential, writer = key[theirs], at[theirs], kind[theirs], credential[theirs], writer[theirs]
     order = np.argsort(key, kind="stable")
     key, at, kind, credential, writer = key[order], at[order], kind[order], credential[order], writer[order]
     is_spent, is_same = kind == Kind.EXHAUSTED, _like_the_one_before(key)
@@ -262,6 +266,14 @@ def _settle(events: Events, waiting: OpenCalls, names: Names, happened: Happened
     return tuple(
         (credentials[credential[place]], writers[writer[place]], int(at[place])) for place in np.flatnonzero(is_open)
     )
+
+
+def _by_key(key: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the order that brings the same keys together, each in the order in which they come."""
+    code, different = pd.factorize(key)
+    # NumPy sorts narrow numbers by their digits, which takes a tenth of the time.
+    narrow = code.astype(np.uint16) if len(different) <= 1 << 16 else code
+    return np.argsort(narrow, kind="stable")
 
 
 def _like_the_one_before(key: NDArray[np.int64]) -> NDArray[np.bool_]:

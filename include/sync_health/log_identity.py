@@ -9,8 +9,9 @@ the same first bytes (a copy that is about to be cut off, a file and its archive
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 HEAD_BYTES = 4_096
 """So many first bytes are compared, of a shorter file all."""
@@ -38,6 +39,11 @@ class SeenFile:
     head: bytes
     is_packed: bool = False
 
+    def told(self) -> dict[str, str | int]:
+        """Return what tells it apart later on, for JSON; see `KnownFile.of`."""
+        head = self.head[:HEAD_BYTES]
+        return {"inode": self.inode, "head_bytes": len(head), "head_hash": head_hash(head)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownFile:
@@ -48,6 +54,17 @@ class KnownFile:
     inode: str
     head_bytes: int
     head_hash: str
+
+    @classmethod
+    def of(cls, key: str, path: str, told: Mapping[str, Any]) -> KnownFile:
+        """Return it from what `SeenFile.told` gave, among other things."""
+        return cls(
+            key=key,
+            path=path,
+            inode=told.get("inode", ""),
+            head_bytes=told["head_bytes"],
+            head_hash=told["head_hash"],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,16 +16,17 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import tzinfo
-from typing import Any
+from itertools import repeat
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from include.sync_health.log_cuts import AFTER_PARAMS, MARK, PARAMS, CutBlock, Layout, cut_block
+from include.sync_health.log_cuts import AFTER_PARAMS, MARK, CutBlock, Layout, cut_block
 from include.sync_health.log_events import NO_CALL, Events, Meaning, meaning_of, writer_of
 from include.sync_health.monolog_lines import LineCounts, count_unread, decode, read_line
 from include.sync_health.monolog_times import NO_TIME, TIME_WIDTH, instant_of, microseconds_of
@@ -37,6 +38,9 @@ _STAND_IN = secrets.token_hex(TIME_WIDTH // 2)  # nobody can write it into a log
 _TIME = _STAND_IN.encode()
 _NUMBER = re.compile(rb"/[0-9]+(?=[/?#\"])")
 _UNKNOWN = -1  # of a part that must be read with its line
+_NOT_MET = -2  # of a part that is not known yet
+_HALF = 32  # bits of a pair's second number
+_Part = TypeVar("_Part", bytes, int)
 
 
 class _Anything(msgspec.Struct, gc=False):
@@ -50,8 +54,18 @@ _BETWEEN = secrets.randbelow(9 * 10**12) + 10**12  # nobody can write it into a 
 _SEPARATOR = np.frombuffer(b",%13d , " % _BETWEEN, np.uint8)
 
 
+def _without_numbers(parts: list[bytes]) -> list[bytes]:
+    """Return parts of lines with the same number in all paths; of all at once, for each by itself takes twice as long."""
+    return _NUMBER.sub(b"/0", b"\n".join(parts)).split(b"\n")
+
+
 def _are_json(parts: pa.BinaryArray) -> NDArray[np.bool_]:
     """Return which parts are JSON, but for the `AFTER_PARAMS` at their ends."""
+    encoded = parts.dictionary_encode()  # pages and sizes recur
+    return _each_is_json(encoded.dictionary)[_codes(encoded)]
+
+
+def _each_is_json(parts: pa.BinaryArray) -> NDArray[np.bool_]:
     width = len(AFTER_PARAMS)
     bounds = np.frombuffer(parts.buffers()[1], np.int32)[: len(parts) + 1]
     joined = np.frombuffer(parts.buffers()[2], np.uint8)[bounds[0] : bounds[-1]].copy()
@@ -89,20 +103,30 @@ class LineReader:
 
     def __init__(self, *, zone: tzinfo) -> None:
         self._zone = zone
+        self._layout = Layout()
         self.counts = LineCounts()
         """What the lines were, since the beginning."""
         self._forget()
 
-    def read(self, block: bytes) -> Events:
+    def cut(self, block: bytes) -> CutBlock:
         """
-        Return the events of a block, in the order of its lines.
+        Return a block of lines taken apart; of several blocks one at a time, while `events` may be at work on another.
 
         Args:
             block: whole lines; the last may lack its line feed.
         """
-        if len(self._heads) + len(self._ends) + len(self._codes) > MOST_KNOWN:
+        return cut_block(block, self._layout)
+
+    def read(self, block: bytes) -> Events:
+        """Return the events of a block, in the order of its lines; see `cut`."""
+        return self.events(self.cut(block))
+
+    def events(self, cut: CutBlock) -> Events:
+        """Return the events of a block that was taken apart, in the order of its lines."""
+        known = (self._heads, self._texts, self._pairs, self._ends, self._codes)
+        if sum(map(len, known)) > MOST_KNOWN:
             self._forget()
-        cut = cut_block(block, self._layout)
+        block = cut.block
         self.counts.lines += cut.lines
         self.counts.too_long += cut.too_long
         slow = [
@@ -114,7 +138,7 @@ class LineReader:
         for begin, end in zip(cut.stray_begin.tolist(), cut.stray_end.tolist(), strict=True):
             count_unread(block[begin:end], self.counts)
         code = self._heads_of(cut)
-        writer = self._looked_up(cut.ends, self._code_of_end)
+        writer = self._looked_up(cut.ends, self._ends, self._codes_of_ends)
         at = microseconds_of(cut.times)
         is_known = (code >= 0) & (writer >= 0) & (at != NO_TIME)
         slow += [
@@ -126,33 +150,34 @@ class LineReader:
     def _heads_of(self, cut: CutBlock) -> NDArray[np.int64]:
         """Return the code of what each head tells, `_UNKNOWN` where its line must be read by itself."""
         code = np.full(len(cut.place), _UNKNOWN, np.int64)
-        whole = ~cut.has_params
-        code[whole] = self._looked_up(cut.heads.take(np.flatnonzero(whole)), self._code_of_head)
-        if cut.has_params.any():
-            fronts = cut.heads.take(np.flatnonzero(cut.has_params)).dictionary_encode()
-            backs = cut.backs.dictionary_encode()
-            pair = _codes(fronts) * len(backs.dictionary) + _codes(backs)
-            different, which = np.unique(pair, return_inverse=True)
-            front, back = fronts.dictionary.to_pylist(), backs.dictionary.to_pylist()
-            width = len(back)
-            known = [
-                self._code_of_head(front[each // width] + back[each % width], has_params=True)
-                for each in different.tolist()
-            ]
-            found = np.array(known, np.int64)[which]
+        code[~cut.has_params] = self._looked_up(cut.heads, self._heads, self._codes_of_heads)
+        if len(cut.fronts):
+            front = self._looked_up(cut.fronts, self._fronts, self._numbers_of_fronts)
+            back = self._looked_up(cut.backs, self._backs, self._numbers_of_backs)
+            pairs = pa.array(front << _HALF | back)
+            found = self._looked_up(pairs, self._pairs, self._codes_of_pairs)
             found[~_are_json(cut.params)] = _UNKNOWN
             code[cut.has_params] = found
         return code
 
-    def _looked_up(self, parts: pa.BinaryArray, meaning: Callable[[bytes], int]) -> NDArray[np.int64]:
+    def _looked_up(
+        self, parts: pa.Array, known: Mapping[_Part, int], learned: Callable[[list[_Part]], list[int]]
+    ) -> NDArray[np.int64]:
         """Return what each part means, looking at each different one once."""
         encoded = parts.dictionary_encode()
-        known = [meaning(part) for part in encoded.dictionary.to_pylist()]
-        return np.array(known, np.int64)[_codes(encoded)]
+        different = encoded.dictionary.to_pylist()
+        meant = np.array(list(map(known.get, different, repeat(_NOT_MET))), np.int64)
+        fresh = np.flatnonzero(meant == _NOT_MET)
+        if len(fresh):
+            meant[fresh] = learned([different[each] for each in fresh.tolist()])
+        return meant[_codes(encoded)]
 
     def _forget(self) -> None:
-        self._layout = Layout()
         self._heads: dict[bytes, int] = {}
+        self._fronts: dict[bytes, int] = {}
+        self._backs: dict[bytes, int] = {}
+        self._texts: list[bytes] = []  # of fronts and backs, by their numbers
+        self._pairs: dict[int, int] = {}
         self._ends: dict[bytes, int] = {}
         self._codes: dict[Meaning, int] = {}
         self._table = np.zeros((1_024, len(Meaning._fields)))
@@ -160,21 +185,36 @@ class LineReader:
         self._endpoints: dict[str, int] = {}
         self._writers: dict[str, int] = {}
 
-    def _code_of_head(self, head: bytes, *, has_params: bool = False) -> int:
-        """Return what the head of a line tells; its numbers in paths are all the same, see `meaning_of`."""
-        code = self._heads.get(head)
-        if code is None:
-            alike = _NUMBER.sub(b"/0", head)
-            code = self._heads.get(alike)
-            if code is None:
-                code = self._heads[alike] = self._learned(alike, has_params=has_params)
-        return code
+    def _codes_of_heads(self, heads: list[bytes]) -> list[int]:
+        """Return what heads of lines tell; their numbers in paths are all the same, see `meaning_of`."""
+        return [
+            self._heads[head] if head in self._heads else self._heads.setdefault(head, self._learned(head))
+            for head in _without_numbers(heads)
+        ]
 
-    def _learned(self, head: bytes, *, has_params: bool) -> int:
+    def _numbers_of_fronts(self, fronts: list[bytes]) -> list[int]:
+        """Return the numbers of what stands before params, the same for all numbers in paths."""
+        return [self._number_of(front, self._fronts) for front in _without_numbers(fronts)]
+
+    def _numbers_of_backs(self, backs: list[bytes]) -> list[int]:
+        return [self._number_of(back, self._backs) for back in backs]
+
+    def _number_of(self, text: bytes, numbers: dict[bytes, int]) -> int:
+        number = numbers.get(text)
+        if number is None:
+            number = numbers[text] = len(self._texts)
+            self._texts.append(text)
+        return number
+
+    def _codes_of_pairs(self, pairs: list[int]) -> list[int]:
+        """Return what heads tell that have these numbers before and after their params."""
+        for pair in pairs:
+            front, back = self._texts[pair >> _HALF], self._texts[pair & (1 << _HALF) - 1]
+            self._pairs[pair] = self._learned(front + b"{}" + back)
+        return [self._pairs[pair] for pair in pairs]
+
+    def _learned(self, head: bytes) -> int:
         """Read the head of a line with stand-ins for params, time and end; return the code of what it tells."""
-        if has_params:
-            cut = head.index(PARAMS) + len(PARAMS)
-            head = head[:cut] + b"{}" + head[cut:]
         try:
             entry = decode(head + MARK + _TIME + b'"}')
         except msgspec.DecodeError:
@@ -183,12 +223,10 @@ class LineReader:
             return _UNKNOWN
         return self._code_of(meaning_of(entry))
 
-    def _code_of_end(self, end: bytes) -> int:
-        """Return the code of who wrote a line that ends so."""
-        writer = self._ends.get(end)
-        if writer is None:
-            writer = self._ends[end] = self._learned_end(end)
-        return writer
+    def _codes_of_ends(self, ends: list[bytes]) -> list[int]:
+        """Return the codes of who wrote lines that end so."""
+        self._ends |= {end: self._learned_end(end) for end in ends}
+        return [self._ends[end] for end in ends]
 
     def _learned_end(self, tail: bytes) -> int:
         """Read the end of a line behind a stand-in for the rest of it; return the code of its writer."""

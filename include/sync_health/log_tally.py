@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.int64]
+Kinds = NDArray[np.int8]
 
 _STATUSES = 600
 
@@ -80,7 +81,8 @@ class CallTally:
 
     def __init__(self) -> None:
         self._names = Names.of((), (), ())
-        self._rows: list[tuple[Array, Array, Array, Array, NDArray[np.int8]]] = []
+        # Narrow, for there are millions of them.
+        self._rows: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int16], Kinds]] = []
         self._times: list[NDArray[np.float64]] = []
 
     def add(self, happened: Happened, names: Names, times: NDArray[np.float64]) -> None:
@@ -98,10 +100,11 @@ class CallTally:
         at, credential, endpoint, status = (
             np.concatenate([piece[place] for piece in pieces]).astype(np.int64) for place in range(1, 5)
         )
-        credentials = np.array([self._names.credential(name) for name in names.credentials], np.int64)
-        endpoints = np.array([self._names.endpoint(name) for name in names.endpoints], np.int64)
+        credentials = np.array([self._names.credential(name) for name in names.credentials], np.int32)
+        endpoints = np.array([self._names.endpoint(name) for name in names.endpoints], np.int32)
         counter = np.concatenate([np.full(len(piece[1]), piece[0], np.int8) for piece in pieces])
-        self._rows.append((at // HOUR, credentials[credential], endpoints[endpoint], status, counter))
+        hour = (at // HOUR).astype(np.int32)
+        self._rows.append((hour, credentials[credential], endpoints[endpoint], status.astype(np.int16), counter))
         self._times.append(times)
 
     def hours(self) -> pd.DataFrame:
@@ -115,8 +118,16 @@ class CallTally:
         )
         times = np.minimum(np.concatenate(self._times), LONGEST_MS)
         first_hour = int(hour.min())
-        key = ((hour - first_hour) * len(self._names.credentials) + credential) * len(self._names.endpoints) + endpoint
-        different, first, row = np.unique(key * _STATUSES + status, return_index=True, return_inverse=True)
+        key = (hour - first_hour).astype(np.int64)
+        for column, size in ((credential, len(self._names.credentials)), (endpoint, len(self._names.endpoints))):
+            key *= size
+            key += column
+        key *= _STATUSES
+        key += status
+        row, different = pd.factorize(key)
+        place, status = np.divmod(different, _STATUSES)
+        place, endpoint = np.divmod(place, len(self._names.endpoints))
+        hour, credential = np.divmod(place, len(self._names.credentials))
         size, is_timed = len(different), counter == Counter.TIMED
         width = len(Counter)
         counts = np.bincount(row * width + counter, minlength=size * width).reshape(size, width)
@@ -125,10 +136,10 @@ class CallTally:
         np.fmax.at(longest, timed, times)
         frame = pd.DataFrame(
             {
-                "hour": pd.to_datetime(hour[first] * HOUR, unit="us", utc=True).astype("datetime64[us, UTC]"),
-                "credential_id": np.array(list(self._names.credentials), dtype=object)[credential[first]],
-                "endpoint": np.array(list(self._names.endpoints), dtype=object)[endpoint[first]],
-                "status_code": status[first],
+                "hour": pd.to_datetime((hour + first_hour) * HOUR, unit="us", utc=True).astype("datetime64[us, UTC]"),
+                "credential_id": np.array(list(self._names.credentials), dtype=object)[credential],
+                "endpoint": np.array(list(self._names.endpoints), dtype=object)[endpoint],
+                "status_code": status,
                 **{name: counts[:, place] for place, name in enumerate(COUNTS)},
                 "response_count": counts[:, Counter.TIMED],
                 "response_ms_sum": np.bincount(timed, weights=times, minlength=size),
@@ -147,8 +158,11 @@ def _by_row(row: Array, bucket: Array, *, size: int) -> list[dict[int, int]]:
     """Return for each row how many are in each bucket."""
     found: list[dict[int, int]] = [{} for _ in range(size)]
     if len(row):
+        import pandas as pd
+
         width = int(bucket.max()) + 1
-        different, numbers = np.unique(row * width + bucket, return_counts=True)
+        code, different = pd.factorize(row * width + bucket, sort=True)
+        numbers = np.bincount(code)
         for at, name, number in zip(
             (different // width).tolist(), (different % width).tolist(), numbers.tolist(), strict=True
         ):

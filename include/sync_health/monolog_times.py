@@ -30,8 +30,8 @@ MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIME_WIDTH = len("2026-03-01T08:00:00.123456+01:00")
 _MARKS = ((4, b"-"), (7, b"-"), (10, b"T"), (13, b":"), (16, b":"), (19, b"."))
-_DIGITS = (11, 12, 14, 15, 17, 18, 20, 21, 22, 23, 24, 25)
-_WEIGHTS = (10 * HOUR, HOUR, 10 * MINUTE, MINUTE, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1)
+_PAIRS = ((11, 23), (14, 59), (17, 59), (20, 99), (22, 99), (24, 99))
+"""Where two digits stand together, hours to hundredths of milliseconds, and the highest number that they may be."""
 
 
 def microseconds_of(texts: bytes) -> NDArray[np.int64]:
@@ -86,32 +86,34 @@ def _zone(name: str | None) -> tzinfo | None:
 
 def _columns(texts: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the times of texts of `TIME_WIDTH` characters, `NO_TIME` for every other shape."""
+    columns = np.ascontiguousarray(texts.T)  # the first characters of all times, then the second ones
     is_time = np.ones(len(texts), dtype=bool)
     for place, mark in _MARKS:
-        is_time &= texts[:, place] == mark[0]
-    found = np.zeros(len(texts), dtype=np.int64)
-    for place, weight in zip(_DIGITS, _WEIGHTS, strict=True):
-        digit = texts[:, place] - np.uint8(48)  # below "0" it wraps to a large number
-        is_time &= digit <= 9
-        found += digit.astype(np.int64) * weight
-    is_time &= (texts[:, 11] < ord("2")) | ((texts[:, 11] == ord("2")) & (texts[:, 12] < ord("4")))
-    is_time &= (texts[:, 14] < ord("6")) & (texts[:, 17] < ord("6"))
-    found += _looked_up(texts[:, :10], is_time, _day) - _looked_up(texts[:, 26:], is_time, _offset)
+        is_time &= columns[place] == mark[0]
+    numbers = []
+    for place, highest in _PAIRS:
+        tens, ones = columns[place : place + 2] - np.uint8(ord("0"))  # below "0" it wraps to a large number
+        is_time &= (tens <= 9) & (ones <= 9)
+        number = tens * np.uint8(10) + ones
+        is_time &= number <= highest
+        numbers.append(number.astype(np.int32))
+    hours, minutes, seconds, *fractions = numbers
+    whole = (hours * 60 + minutes) * 60 + seconds
+    found = whole.astype(np.int64) * 1_000_000 + ((fractions[0] * 100 + fractions[1]) * 100 + fractions[2])
+    found += _looked_up(columns[:10], is_time, _day) - _looked_up(columns[26:], is_time, _offset)
     return np.where(is_time, found, np.int64(NO_TIME))
 
 
 def _looked_up(
-    texts: NDArray[np.uint8], is_time: NDArray[np.bool_], meaning: Callable[[str], int | None]
+    columns: NDArray[np.uint8], is_time: NDArray[np.bool_], meaning: Callable[[str], int | None]
 ) -> NDArray[np.int64]:
     """Return what each text means, looking at each different one once; where it means nothing, it is no time."""
-    if not len(texts):
+    width, size = columns.shape
+    if not size:
         return np.zeros(0, np.int64)
-    width = texts.shape[1]
-    keys = np.ascontiguousarray(texts).view(f"S{width}").ravel()
-    if (keys == keys[0]).all():
-        different, codes = keys[:1], np.zeros(len(keys), dtype=np.int64)
-    else:
-        different, codes = np.unique(keys, return_inverse=True)
+    is_one = all((column == column[0]).all() for column in columns)  # as most often: it is one day
+    keys = np.ascontiguousarray(columns[:, :1].T if is_one else columns.T).view(f"S{width}").ravel()
+    different, codes = (keys, np.zeros(size, dtype=np.int64)) if is_one else np.unique(keys, return_inverse=True)
     # NumPy drops the NULs at the end of a text, so a shorter one is none.
     meant = [meaning(key.decode("ascii")) if len(key) == width else None for key in different.tolist()]
     is_time &= np.array([value is not None for value in meant])[codes]
