@@ -206,17 +206,18 @@ def _remote(pattern: str, connection: str | None) -> Iterable[LogFile]:
     base = ObjectStoragePath(f"{scheme}://{'/'.join(parts[:wild])}", conn_id=connection)
     for path in base.glob("/".join(parts[wild:])) if wild is not None else [base]:
         if path.is_file():
-            yield _stored(path)
+            yield _stored(path, connection)
 
 
-def _stored(path: Any) -> LogFile:
+def _stored(path: Any, connection: str | None) -> LogFile:
     told = path.stat()
     values = dict(told) if not hasattr(told, "as_info") else dict(told.as_info())
     changed = next(
         (values[name] for name in ("ETag", "etag", "LastModified", "updated", "mtime") if values.get(name)), ""
     )
     return LogFile(
-        path=str(path),
+        # Airflow writes the connection where a URL has its user; the policy's patterns, which name a file, do not.
+        path=str(path).replace(f"://{connection}@", "://", 1),
         inode="",
         size=int(values.get("size") or 0),
         changed_at=str(changed),

@@ -20,11 +20,17 @@ NOW = START + timedelta(days=30)
 CHUNK = 64 << 10
 
 
-def ingest(dsn: str, *patterns: str | Path, chunk_bytes: int = CHUNK, now: datetime = NOW) -> LogIngestion:
+def ingest(
+    dsn: str,
+    *patterns: str | Path,
+    chunk_bytes: int = CHUNK,
+    now: datetime = NOW,
+    connection: str | None = None,
+) -> LogIngestion:
     """Read what is new in the files, once."""
     return ingest_logs(
         dsn,
-        policy=ApiCallsPolicy(logs=tuple(map(str, patterns))),
+        policy=ApiCallsPolicy(logs=tuple(map(str, patterns)), logs_connection=connection),
         names={"1001": ("production", "7")},
         zone=UTC,
         clock=lambda: now,
