@@ -150,8 +150,8 @@ def test_mistakes_in_the_airflow_settings_are_refused(tmp_path: Path, document: 
 
 def test_every_make_target_has_its_help_and_the_promised_ones_exist() -> None:
     makefile = (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
-    helped = set(re.findall(r"^([a-z]+):.*## \S", makefile, flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, flags=re.MULTILINE))
+    helped = set(re.findall(r"^([a-z0-9-]+):.*## \S", makefile, flags=re.MULTILINE))
     phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)[0].split())
 
     assert targets == helped == phony
