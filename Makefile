@@ -36,12 +36,12 @@ test: setup  ## all tests, on a real PostgreSQL and a real Airflow; ARGS="-k nam
 	@.ci/setup prometheus
 	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-# In an environment of its own: Airflow's provider for Amazon brings two dozen packages, some of them older than the lock's.
+# In an environment of its own: Airflow's provider for Amazon brings some thirty packages, and older ones than the lock's.
 S3_NEEDS := moto[s3]==5.2.5 flask==3.1.3 flask-cors==6.0.5 s3fs==2026.9.0 aiobotocore==3.10.0 boto3==1.43.117 \
 	apache-airflow-providers-amazon==9.39.0
 
 test-s3: setup  ## logs in S3, through Airflow's provider for Amazon, which the lock does not pin
-	@[ -x .venv-s3/bin/python ] || cp -R .venv .venv-s3
+	@cmp -s .venv/.lock-sha256 .venv-s3/.lock-sha256 || { rm -rf .venv-s3; cp -R .venv .venv-s3; }
 	@.venv-s3/bin/python -m pip install --quiet $(S3_NEEDS)
 	@.venv-s3/bin/python -m pytest tests/orchestration/test_logs_in_s3.py $(ARGS)
 

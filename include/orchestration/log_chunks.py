@@ -1,13 +1,8 @@
-"""
-A log file in chunks of whole lines, the next one read and cut up while what came before it is counted.
-
-Reading and cutting leave the interpreter to others for most of their time, counting keeps it; so two cores share a file.
-"""
+"""A log file in chunks of whole lines, taken apart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,40 +40,21 @@ def read_chunks(
     size: int,
     cut: Callable[[bytes], CutBlock],
     check: Callable[[], None],
-) -> Generator[LogChunk]:
+) -> Iterator[LogChunk]:
     """
     Yield what is in a file from an offset on, whole lines only; in an archive, which never grows, the last one too.
-
-    Left early, it waits until the thread that reads has ended; close it before the stream.
 
     Args:
         stream: of the file.
         offset: of its first byte, unpacked.
         in_long_line: whether that is within a line that is longer than a chunk.
         size: `CHUNK_BYTES`; of a chunk at most.
-        cut: takes a block of lines apart; called in a thread, by one at a time.
+        cut: takes a block of lines apart.
         check: is called after each read, and raises where the file is another one by now.
 
     Raises:
-        LogUnreadable: once the chunks before it are yielded.
+        LogUnreadable: the file cannot be read on.
     """
-    chunks = _chunks(stream, offset, in_long_line, size=size, cut=cut, check=check)
-    with ThreadPoolExecutor(1, thread_name_prefix="read-log") as thread:
-        upcoming = thread.submit(next, chunks, None)
-        while (chunk := upcoming.result()) is not None:
-            upcoming = thread.submit(next, chunks, None)
-            yield chunk
-
-
-def _chunks(
-    stream: LogStream,
-    offset: int,
-    in_long_line: bool,
-    *,
-    size: int,
-    cut: Callable[[bytes], CutBlock],
-    check: Callable[[], None],
-) -> Iterator[LogChunk]:
     while data := stream.read_at(offset, size):
         check()
         is_end = len(data) < size

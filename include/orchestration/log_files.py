@@ -217,7 +217,7 @@ def _stored(path: Any, connection: str | None) -> LogFile:
     )
     return LogFile(
         # Airflow writes the connection where a URL has its user; the policy's patterns, which name a file, do not.
-        path=str(path).replace(f"://{connection}@", "://", 1),
+        path=str(path).replace(f"://{connection}@", "://", 1) if connection else str(path),
         inode="",
         size=int(values.get("size") or 0),
         changed_at=str(changed),

@@ -20,6 +20,7 @@ from include.orchestration.log_chunks import CHUNK_BYTES, LogChunk, read_chunks
 from include.orchestration.log_files import LogChanged, LogFile, LogStream, LogUnreadable, find_logs, see_file
 from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.log_identity import KnownFile, head_hash, match_files
+from include.warehouse.read_ahead import read_ahead
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,7 +226,7 @@ class _Run:
         lines = requests = 0
         try:
             with LogStream(file) as stream, closing(self._gathered(file, stream, position)) as parts:
-                for stored, counted in self._stored(parts):
+                for stored, counted in self._store_alongside(parts):
                     if stored is None:
                         self._done.count("left_to_another")
                         log.info("log_file_left", "%(file)s: left to another run that reads it", file=str(file.path))
@@ -285,8 +286,9 @@ class _Run:
             check=partial(_require_same, position, stream) if can_change else lambda: None,
         )
         try:
-            with closing(chunks):
-                for chunk in chunks:
+            # Reading and cutting leave the interpreter to others for most of their time, counting keeps it.
+            with closing(read_ahead(chunks, name="read-log")) as ahead:
+                for chunk in ahead:
                     position = self._count(chunk, position, gathered)
                     if gathered.chunks == COMMIT_CHUNKS:
                         yield replace(position, moves=before.moves), gathered
@@ -318,7 +320,9 @@ class _Run:
         state |= {"in_long_line": True} if chunk.in_long_line else {}
         return replace(position, offset=chunk.offset, lines=lines, state={**state, "open": gathered.open_calls.told()})
 
-    def _stored(self, parts: Iterable[tuple[LogPosition, _Gathered]]) -> Iterator[tuple[_Stored | None, _Gathered]]:
+    def _store_alongside(
+        self, parts: Iterable[tuple[LogPosition, _Gathered]]
+    ) -> Iterator[tuple[_Stored | None, _Gathered]]:
         """Store each part while the next one is gathered: the database has time of its own for it."""
         with ThreadPoolExecutor(1, thread_name_prefix="write-calls") as thread:
             storing: tuple[Future[_Stored | None], _Gathered] | None = None

@@ -225,6 +225,8 @@ def _found_marks(texts: _Texts, begin: Array, end: Array, layout: Layout) -> Arr
 
     def tried(distance: int) -> int:
         nonlocal rest
+        if not len(rest):
+            return 0
         places = end[rest] - distance
         fits = (places > begin[rest]) & texts.stand_at(places, MARK)
         found[rest[fits]] = places[fits]
@@ -271,6 +273,8 @@ def _find(
 
     def tried(distance: int) -> int:
         nonlocal rest
+        if not len(rest):
+            return 0
         places = origin[rest] + sign * distance
         within = places + len(text) <= bound[rest] if sign > 0 else places >= bound[rest]
         fits = within & texts.stand_at(places, text)
@@ -294,7 +298,7 @@ def _find(
 
 
 def _try_known(distances: Distances, tried: Callable[[int], int]) -> None:
-    """Try known distances, the most frequent first, until no line is left; those that went out of use are dropped."""
+    """Try known distances, the most frequent first; of too many, those that fewest lines had are dropped."""
     known = sorted(distances, key=distances.__getitem__, reverse=True)[:MOST_TRIED]
     counts = {distance: tried(distance) for distance in known}
     distances.clear()

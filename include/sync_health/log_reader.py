@@ -31,8 +31,11 @@ from include.sync_health.log_events import NO_CALL, Events, Meaning, meaning_of,
 from include.sync_health.monolog_lines import LineCounts, count_unread, decode, read_line
 from include.sync_health.monolog_times import NO_TIME, TIME_WIDTH, instant_of, microseconds_of
 
-MOST_KNOWN = 30_000
-"""Parts of lines that are kept; of more, all are learned anew."""
+MOST_KNOWN = 200_000
+"""
+Parts of lines that are kept; of more, all are learned anew. So many do for 5,000 credentials: some twenty parts of each, of 300
+bytes or so.
+"""
 
 _STAND_IN = secrets.token_hex(TIME_WIDTH // 2)  # nobody can write it into a log
 _TIME = _STAND_IN.encode()

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.api_calls import COUNTS, no_hours
 from include.sync_health.monolog_times import HOUR
 from include.sync_health.response_times import HISTOGRAM_MS, LONGEST_MS, buckets_of
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Array = NDArray[np.int64]
-Kinds = NDArray[np.int8]
 
 _STATUSES = 600
+
+_Rows = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int16], NDArray[np.int8]]
+"""Hours since 1970, codes of credentials and endpoints, statuses, `Counter`; narrow, for there are millions of them."""
 
 
 class Counter(IntEnum):
@@ -81,8 +81,7 @@ class CallTally:
 
     def __init__(self) -> None:
         self._names = Names.of((), (), ())
-        # Narrow, for there are millions of them.
-        self._rows: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int16], Kinds]] = []
+        self._rows: list[_Rows] = []
         self._times: list[NDArray[np.float64]] = []
 
     def add(self, happened: Happened, names: Names, times: NDArray[np.float64]) -> None:
@@ -109,8 +108,6 @@ class CallTally:
 
     def hours(self) -> pd.DataFrame:
         """Return `HOURLY_COLUMNS` of all that was added, one row per key."""
-        import pandas as pd
-
         if not self._rows:
             return no_hours()
         hour, credential, endpoint, status, counter = (
@@ -158,8 +155,6 @@ def _by_row(row: Array, bucket: Array, *, size: int) -> list[dict[int, int]]:
     """Return for each row how many are in each bucket."""
     found: list[dict[int, int]] = [{} for _ in range(size)]
     if len(row):
-        import pandas as pd
-
         width = int(bucket.max()) + 1
         code, different = pd.factorize(row * width + bucket, sort=True)
         numbers = np.bincount(code)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -23,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.policy import SourcePolicy
+from include.warehouse.read_ahead import read_ahead
 from include.warehouse.run_rows import RawRows, RunRows, moment
 from include.warehouse.run_search import END_OF_TIME, Reading, RunSearch
 from include.warehouse.source_schema import SourceShape
@@ -34,9 +34,6 @@ DAYS_PER_READ = 31
 
 DETAIL_BYTES_PER_READ = 32_000_000
 """About so many bytes of details are read at once, and no fewer than those of a day."""
-
-GIVE_UP_SECONDS = 0.2
-"""How long to wait for a read that was cancelled before it is cancelled again."""
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter to itself while another waits; Python's own is 5 ms."""
@@ -174,7 +171,7 @@ class DayStream:
             bounds, slack=slack, as_of=as_of, clock=clock, rows_per_read=rows_per_read, go_on=pause_between
         )
         carried = _Carried()
-        with closing(_ahead(fetches, give_up=give_up)) as ahead:
+        with _quick_switches(), closing(read_ahead(fetches, name="read-days", give_up=give_up)) as ahead:
             for fetched in ahead:
                 yield self._chunk(fetched, bounds, carried, slack=slack)
                 if fetched.is_last:
@@ -314,21 +311,6 @@ class DayStream:
         is_ours = np.ones(len(rows), dtype=bool)
         is_ours[long[is_old]] = False
         return rows.only(is_ours), late - np.searchsorted(long[is_old], late), missed
-
-
-def _ahead(fetches: Iterator[_Fetched], *, give_up: Callable[[], None]) -> Generator[_Fetched]:
-    """Yield what is fetched while a thread fetches the next; left early, it gives that up and waits until it has ended."""
-    with _quick_switches(), ThreadPoolExecutor(1, thread_name_prefix="read-days") as thread:
-        upcoming = thread.submit(next, fetches, None)
-        try:
-            while (fetched := upcoming.result()) is not None:
-                upcoming = thread.submit(next, fetches, None)
-                yield fetched
-        finally:
-            # A cancelling that comes between two statements ends neither.
-            while not upcoming.done():
-                give_up()
-                wait([upcoming], timeout=GIVE_UP_SECONDS)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 Logs in S3: a server that speaks its protocol, read through Airflow's own connection, storage path and file system.
 
 It needs what the lock does not pin, and is skipped without it; ``make test-s3`` installs that beside the lock and runs it.
-Airflow's provider for Amazon brings a dozen clients of other services, which those who keep their logs elsewhere never need.
+Airflow's provider for Amazon brings some thirty packages, which those who keep their logs elsewhere never need.
 """
 
 from __future__ import annotations
