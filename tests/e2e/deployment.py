@@ -112,12 +112,29 @@ class Deployment:
         assert ended == state, "\n".join([str(self.states(run_id, dag=dag)), *self.failures(run_id, dag=dag)])
 
     def wait_out_the_schedule(self, *, quiet: timedelta = 2 * MINUTE) -> None:
-        """Wait until no tick is due for so long and nothing runs, so that counts are this test's own."""
-        while True:
-            left = 900 - time.time() % 900
-            if quiet.total_seconds() < left < 895 and not self.runs("~", state=["running", "queued"]):
-                return
+        """Wait until no run of any DAG is due for so long and none is running, so that counts are this test's own."""
+        # First what is due, then what runs: a run that starts between the two is seen by the second.
+        while self.next_due() < datetime.now(UTC) + quiet or self.runs("~", state=["running", "queued"]):
             time.sleep(1)
+
+    def next_due(self) -> datetime:
+        """When the scheduler starts its next run, of whichever DAG; in the past where it is about to."""
+        answer = self.airflow.request("GET", "/api/v2/dags", params={"paused": False, "limit": 50})
+        assert answer.status_code == 200, answer.text
+        due = [dag["next_dagrun_run_after"] for dag in answer.json()["dags"]]
+        return min(
+            (datetime.fromisoformat(instant) for instant in due if instant is not None), default=datetime.now(UTC)
+        )
+
+    @contextmanager
+    def policy_with(self, more: str) -> Iterator[None]:
+        """Have more lines in the policy's overlay for a while, also when a test fails meanwhile."""
+        before = self.overlay.read_text()
+        self.overlay.write_text(before + more)
+        try:
+            yield
+        finally:
+            self.overlay.write_text(before)
 
     def runs(self, dag: str, **wanted: Any) -> list[dict[str, Any]]:
         """The runs of a DAG (``~``: of all) that the API finds, such as those of a ``run_type``."""

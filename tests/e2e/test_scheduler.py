@@ -59,24 +59,22 @@ def test_a_second_tick_and_a_filtered_run_send_nothing(deployment: Deployment) -
 
 def test_the_watcher_is_watched(deployment: Deployment) -> None:
     """A heartbeat goes to each channel once a day, and each check that completes pings the switch outside."""
-    before = deployment.overlay.read_text()
-    watched = "alerting: {heartbeat: {every: 24h, to: ops}, ping_connection: dead_man}\n"
-    deployment.overlay.write_text(before + watched)
+    deployment.wait_out_the_schedule(quiet=4 * MINUTE)
     slack, mail = deployment.sent()
     pings = deployment.pings()
-    run_id = deployment.run()
+    with deployment.policy_with("alerting: {heartbeat: {every: 24h, to: ops}, ping_connection: dead_man}\n"):
+        run_id = deployment.run()
 
-    assert deployment.sent() == (slack + 1, mail + 1)
-    assert "heartbeat" in deployment.slack.messages[-1].text.lower()
-    assert deployment.pings() == pings + 1
-    logs = deployment.airflow.task_log(DAG, run_id, "conclude")
-    assert "dead_man was pinged" in logs
-    assert DEAD_MAN not in logs
+        assert deployment.sent() == (slack + 1, mail + 1)
+        assert "heartbeat" in deployment.slack.messages[-1].text.lower()
+        assert deployment.pings() == pings + 1
+        logs = deployment.airflow.task_log(DAG, run_id, "conclude")
+        assert "dead_man was pinged" in logs
+        assert DEAD_MAN not in logs
 
-    deployment.run()
+        deployment.run()
     assert deployment.sent() == (slack + 1, mail + 1)
     assert deployment.pings() == pings + 2
-    deployment.overlay.write_text(before)
 
 
 def test_hostile_text_comes_out_escaped_redacted_and_cut(deployment: Deployment) -> None:
@@ -117,6 +115,7 @@ def test_hostile_text_comes_out_escaped_redacted_and_cut(deployment: Deployment)
 
 def test_a_slack_that_fails_is_retried_and_told_once(deployment: Deployment) -> None:
     """The task's own retry sends what the first try could not; the mail is not held up, and the closes arrive."""
+    deployment.wait_out_the_schedule(quiet=4 * MINUTE)
     before = deployment.told("Acme Heating")
     deployment.correct_failures()
     deployment.slack.fail_next(status=500)
@@ -131,14 +130,13 @@ def test_a_slack_that_fails_is_retried_and_told_once(deployment: Deployment) -> 
 
 def test_a_source_that_cannot_be_read_is_told_and_the_run_is_red(deployment: Deployment) -> None:
     """By its own alert, once; only `conclude` fails."""
+    deployment.wait_out_the_schedule(quiet=4 * MINUTE)
     with psycopg.connect(deployment.source_dsn, autocommit=True) as conn:
         conn.execute("ALTER TABLE servicetitan_sync_logs RENAME COLUMN status TO state")
-    before = deployment.overlay.read_text()
-    deployment.overlay.write_text(before + "alerting: {ping_connection: dead_man}\n")
     pings = deployment.pings()
-    run_id = deployment.run(expect="failed")
+    with deployment.policy_with("alerting: {ping_connection: dead_man}\n"):
+        run_id = deployment.run(expect="failed")
     assert deployment.pings() == pings  # a check that saw nothing has not completed
-    deployment.overlay.write_text(before)
 
     states = deployment.states(run_id)
     assert states["evaluate[-1]"] == "success"
