@@ -1,7 +1,7 @@
 """
 # ServiceTitan API metrics
 
-Every hour, at five past: brings in the calls of the ServiceTitan API that the application has recorded, by hour,
+Every hour, at twenty past: brings in the calls of the ServiceTitan API that the application has recorded, by hour,
 credential, endpoint and status, and tells **endpoints that fail or are slow**, **credentials that are refused for their
 rate** and **circuit breakers that opened**; once each, and once more when it is over.
 
@@ -11,12 +11,13 @@ or both; without either, this DAG is green, says so, and nothing of the API is j
 | task | does |
 |---|---|
 | `ingest` | reads each source on from where the last run stopped; counts each call once, for `/metrics` and StatsD or OpenTelemetry |
-| `evaluate` | judges the last whole hour by our own table; state and outbox in one transaction |
+| `evaluate` | judges the hour that ended 20 minutes ago, by our own table; state and outbox in one transaction |
 | `due_slack`, `due_email` | which channels have something to hear, whichever run put it there |
 | `drain_slack`, `drain_email` | one task per channel: send, one commit per message |
 | `conclude` | fails the run if something failed; tells the failure channel of `ingest` or `evaluate`, if red |
 
-It runs at five past because a call may take a minute and a half and its record a moment: by then, the hour before is whole.
+It runs at twenty past because a request that nobody answers counts after 15 minutes, and its error at once: only then is the
+hour before whole. An hour is judged no earlier, also by hand.
 Calls that come later, up to `api_calls.late_calls`, are still counted.
 
 **By hand:** *Trigger* does the same now. A backfill judges the hours that are stored, brings in nothing and sends nothing.
@@ -41,7 +42,7 @@ from include.orchestration.dag_habits import DEFAULT_ARGS, SOURCE_POOL, START, T
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("5 * * * *", timezone="UTC"),
+    schedule=CronDataIntervalTimetable("20 * * * *", timezone="UTC"),
     start_date=START,
     catchup=False,
     max_active_runs=1,

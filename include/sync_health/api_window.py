@@ -16,6 +16,12 @@ from include.sync_health.frames import require_columns
 
 NOBODY_TELLS = "no source of API calls has been read up to the end of these hours"
 
+SETTLED_AFTER = timedelta(minutes=15)
+"""
+When an hour that is over has all its calls: so long a request in a log waits for its answer before it counts
+(`log_calls.OPEN_FOR`), while errors count at once. Judged earlier, the share of errors would be too large.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
@@ -44,8 +50,11 @@ class ApiWindow:
         require_columns(self.hours, STORED_HOUR_COLUMNS, name="hours of API calls")
 
     def statuses(self, *, until: datetime) -> dict[str, str]:
-        """Return the sources' statuses; one that was last looked at before ``until`` has not told these hours."""
-        return {name: each.status if each.looked_at >= until else "unavailable" for name, each in self.sources.items()}
+        """Return the sources' statuses; one last looked at before the hours to ``until`` had settled has not told them."""
+        settled = until + SETTLED_AFTER
+        return {
+            name: each.status if each.looked_at >= settled else "unavailable" for name, each in self.sources.items()
+        }
 
     def of(self, source: str, *, first: datetime, until: datetime) -> pd.DataFrame:
         """Return a source's rows of the hours in ``[first, until)``."""
@@ -55,14 +64,14 @@ class ApiWindow:
 
 def judged_hours(as_of: datetime, *, window: timedelta) -> tuple[datetime, datetime]:
     """
-    Return the last whole UTC hours that were over at ``as_of``: the beginning of the first, and the end of the last.
+    Return the last whole UTC hours that had settled at ``as_of``: the beginning of the first, and the end of the last.
 
     Raises:
         ValueError: ``as_of`` is naive.
     """
     if as_of.tzinfo is None:
         raise ValueError("as_of must be timezone-aware")
-    until = as_of.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    until = (as_of.astimezone(UTC) - SETTLED_AFTER).replace(minute=0, second=0, microsecond=0)
     return until - window, until
 
 

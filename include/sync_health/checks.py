@@ -92,8 +92,8 @@ DATA_QUALITY = Check(
     rules=("data_quality", "quality_drop", "empty_syncs", "error_budget"),
 )
 
-API_METRICS = Check(name="api_metrics", every=timedelta(hours=1), rules=API_RULES, past=timedelta(minutes=5))
-"""The hourly check of API calls: five minutes past, when the slowest call of the hour has been answered and recorded."""
+API_METRICS = Check(name="api_metrics", every=timedelta(hours=1), rules=API_RULES, past=timedelta(minutes=20))
+"""The hourly check of API calls: 20 minutes past, when the hour has settled (`api_window.SETTLED_AFTER`), and between two ticks."""
 
 EVERYTHING = Check(name="everything", every=timedelta(minutes=15), rules=RULES)
 """All at once: for the shell, and for the baseline of a database that is watched for the first time."""

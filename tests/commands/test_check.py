@@ -12,6 +12,7 @@ import pytest
 
 from include.cli import main
 from include.commands.check import CHECKS
+from include.sync_health.api_window import SETTLED_AFTER
 from include.sync_health.checks import COUNTED_RULES, OWN_RULES, RULES, TREND_RULES
 from tests.orchestration.calling_world import call_badly
 from tests.orchestration.monitored_world import NOON, MonitoredWorld, monitored_world
@@ -142,7 +143,7 @@ def test_trends_are_checked_where_there_is_one(
             ("error-budget", {"error_budget"}),
             ("all", {"quality_drop", "empty_syncs", "error_budget"}),
         ):
-            assert main(["check", name, *AT_NOON, "--json"]) == 1
+            assert main(["check", name, "--as-of", (NOON + SETTLED_AFTER).isoformat(), "--json"]) == 1
             answer = json.loads(capsys.readouterr().out)
             assert list(answer["checks"]) == (list(CHECKS) if name == "all" else [name])
             assert {each["type"] for each in answer["observations"] if each["verdict"] == "breach"} == {
@@ -165,7 +166,7 @@ def test_api_calls_are_checked_by_our_own_tables_alone(
             ("api-latency", "api_latency"),
             ("api-incidents", "api_incidents"),
         ):
-            assert main(["check", name, *AT_NOON, "--json"]) == 1
+            assert main(["check", name, "--as-of", (NOON + SETTLED_AFTER).isoformat(), "--json"]) == 1
             answer = json.loads(capsys.readouterr().out)
             assert list(answer["checks"]) == [name]
             assert answer["checks"][name]["rows_read"] == 0

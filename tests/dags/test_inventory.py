@@ -126,7 +126,7 @@ def test_the_default_params_leave_nothing_out(dags: dict[str, Any], dag_id: str)
         pytest.param("servicetitan_sync_failures", "*/15 * * * *", id="sync failures every 15 minutes"),
         pytest.param("servicetitan_credential_health", "0 */6 * * *", id="credentials every 6 hours"),
         pytest.param("servicetitan_data_quality", "0 */6 * * *", id="quality every 6 hours"),
-        pytest.param("servicetitan_api_metrics", "5 * * * *", id="API calls every hour, five past"),
+        pytest.param("servicetitan_api_metrics", "20 * * * *", id="API calls every hour, twenty past"),
         pytest.param("servicetitan_housekeeping", "30 3 * * *", id="housekeeping once a day"),
     ],
 )

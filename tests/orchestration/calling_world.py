@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from include.orchestration.api_metrics_run import ingest
 from include.orchestration.check_tasks import RunFacts
 from include.sync_health.api_calls import collapse
+from include.sync_health.api_window import SETTLED_AFTER
 from include.sync_health.checks import API_METRICS
 from include.warehouse.api_hours import replace_hours
 from include.warehouse.api_sources import ApiSource, record_source
@@ -16,7 +19,7 @@ from include.warehouse.monitoring_session import connect
 from tests.orchestration.monitored_world import MonitoredWorld
 from tests.sync_health.call_rows import Call, calls_frame
 
-HOUR = timedelta(hours=1)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 def bring_in(
@@ -66,8 +69,8 @@ def good_calls(world: MonitoredWorld, *, hour: datetime) -> list[Call]:
 
 
 def store_hour(world: MonitoredWorld, calls: Iterable[Call], *, hour: datetime) -> None:
-    """Store an hour as a table that was read right after it."""
-    now = hour + HOUR + timedelta(minutes=1)
+    """Store an hour as a table that was read as soon as it had settled."""
+    now = hour + HOUR + SETTLED_AFTER
     with connect(world.monitoring_dsn) as conn:
         replace_hours(
             conn,
@@ -86,3 +89,34 @@ def store_hour(world: MonitoredWorld, calls: Iterable[Call], *, hour: datetime) 
 def call_badly(world: MonitoredWorld, *, hour: datetime) -> None:
     """Store an hour of `bad_calls`."""
     store_hour(world, bad_calls(world, hour=hour), hour=hour)
+
+
+def lines_of(world: MonitoredWorld, *, hour: datetime, number: int = 3) -> str:
+    """Requests as the application logs them, each with an answer that tells its time."""
+    kinds = (
+        ("ServiceTitan API GET request", {"params": {}}),
+        ("ServiceTitan API response processed", {"method": "GET", "status_code": 200, "duration_ms": 250}),
+    )
+    return "".join(
+        json.dumps(
+            {
+                "message": message,
+                "context": {"endpoint": "/customers", **context, "credential_id": world.credential},
+                "level": 200,
+                "level_name": "INFO",
+                "channel": "servicetitan",
+                "datetime": (hour + each * MINUTE).isoformat(),
+                "extra": {},
+            }
+        )
+        + "\n"
+        for each in range(number)
+        for message, context in kinds
+    )
+
+
+def keep_log(world: MonitoredWorld, folder: Path, *, hour: datetime) -> None:
+    """Have the application log some requests, and the policy name the file."""
+    (folder / "servicetitan.log").write_text(lines_of(world, hour=hour))
+    with world.overlay.open("a") as overlay:
+        overlay.write(f"api_calls: {{logs: ['{folder}/servicetitan.log']}}\n")

@@ -13,19 +13,27 @@ import psycopg
 import pytest
 
 from include.orchestration import api_metrics_run
+from include.sync_health.api_window import SETTLED_AFTER
 from include.sync_health.checks import API_METRICS
 from include.sync_health.errors import MonitorError, SourceError
 from include.sync_health.policy import MonitoringLevel
 from include.sync_health.sync_metrics import Sample
 from include.warehouse.api_figures import errors_by_endpoint, response_times
 from include.warehouse.metric_reader import read_metric_rows
-from tests.orchestration.calling_world import bad_calls, bring_in, call_badly, good_calls, store_hour
+from tests.orchestration.calling_world import (
+    bad_calls,
+    bring_in,
+    call_badly,
+    good_calls,
+    keep_log,
+    store_hour,
+)
 from tests.orchestration.monitored_world import NOON, MonitoredWorld, monitored_world
 from tests.sync_health.call_rows import Call
 from tests.warehouse.call_world import create_calls, write_calls
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
-FIVE_PAST = NOON + 5 * MINUTE
+TWENTY_PAST = NOON + 20 * MINUTE
 ENDPOINT = "/crm/v2/tenant/{id}/customers/{id}"
 
 
@@ -89,7 +97,7 @@ def test_bad_calls_are_told_once_and_once_more_when_they_are_over(world: Monitor
     create_calls(world.source_dsn)
     write_calls(world.source_dsn, bad_calls(world, hour=NOON - HOUR))
     for late in (0, 1):
-        outcome = run(world, FIVE_PAST + late * MINUTE)
+        outcome = run(world, TWENTY_PAST + late * MINUTE)
         assert states(world) == dict.fromkeys(("api_errors", "api_latency", "api_incidents"), "firing")
         assert (outcome["rows_read"], outcome["blind"]) == (0, None)
         assert len(world.slack_texts()) == len(world.subjects()) == 3
@@ -99,7 +107,7 @@ def test_bad_calls_are_told_once_and_once_more_when_they_are_over(world: Monitor
     assert "ServiceTitan refused calls for Acme Heating (production) for their rate 50 times in the last hour" in texts
 
     write_calls(world.source_dsn, good_calls(world, hour=NOON))
-    run(world, FIVE_PAST + HOUR)
+    run(world, TWENTY_PAST + HOUR)
 
     assert states(world) == dict.fromkeys(("api_errors", "api_latency", "api_incidents"), "inactive")
     assert len(world.slack_texts()) == len(world.subjects()) == 6
@@ -110,10 +118,10 @@ def test_each_call_counts_and_is_told_once_whenever_it_comes(world: MonitoredWor
     create_calls(world.source_dsn)
     calls = bad_calls(world, hour=NOON - HOUR)
     write_calls(world.source_dsn, calls[:150])
-    first = bring_in(world, FIVE_PAST)
-    again = bring_in(world, FIVE_PAST, late=2 * MINUTE)
+    first = bring_in(world, TWENTY_PAST)
+    again = bring_in(world, TWENTY_PAST, late=2 * MINUTE)
     write_calls(world.source_dsn, calls[150:])
-    late = bring_in(world, FIVE_PAST + HOUR)
+    late = bring_in(world, TWENTY_PAST + HOUR)
 
     assert (first["calls"], again["calls"], late["calls"]) == (150, 0, 50)
     assert counted(world) == 200
@@ -137,7 +145,7 @@ def test_beyond_the_cap_an_average_is_told(world: MonitoredWorld, told: list[Sam
     create_calls(world.source_dsn)
     write_calls(world.source_dsn, bad_calls(world, hour=NOON - HOUR))
 
-    answer = bring_in(world, FIVE_PAST)
+    answer = bring_in(world, TWENTY_PAST)
 
     times = [each.value for each in told if each.metric.kind == "timing"]
     assert times == [8_000.0, 8_000.0], "one for each status"
@@ -147,10 +155,10 @@ def test_beyond_the_cap_an_average_is_told(world: MonitoredWorld, told: list[Sam
 def test_a_pause_is_made_up_for(world: MonitoredWorld) -> None:
     """Nothing is lost of the hours in which nobody read."""
     create_calls(world.source_dsn)
-    bring_in(world, FIVE_PAST)
+    bring_in(world, TWENTY_PAST)
     write_calls(world.source_dsn, [Call(at=NOON + number * HOUR, credential="1") for number in range(20)])
 
-    assert bring_in(world, FIVE_PAST + 20 * HOUR)["calls"] == 20
+    assert bring_in(world, TWENTY_PAST + 20 * HOUR)["calls"] == 20
 
 
 def test_calls_before_counting_began_do_not_count(world: MonitoredWorld) -> None:
@@ -158,13 +166,13 @@ def test_calls_before_counting_began_do_not_count(world: MonitoredWorld) -> None
     create_calls(world.source_dsn)
     write_calls(world.source_dsn, [Call(at=NOON - number * HOUR, credential="1") for number in range(10)])
 
-    assert bring_in(world, FIVE_PAST)["calls"] == 4
+    assert bring_in(world, TWENTY_PAST)["calls"] == 4
 
 
 def test_without_any_source_the_run_is_well_and_says_what_to_do(world: MonitoredWorld) -> None:
     """Unavailable, which is not 0; and no alert is open or closed by it."""
-    answer = bring_in(world, FIVE_PAST)
-    outcome = world.tick_and_drain(FIVE_PAST, check=API_METRICS)
+    answer = bring_in(world, TWENTY_PAST)
+    outcome = world.tick_and_drain(TWENTY_PAST, check=API_METRICS)
 
     assert (answer["table"], answer["log"]) == ("unavailable", "unavailable")
     assert "create the table servicetitan_api_calls" in answer["unavailable"]
@@ -178,7 +186,7 @@ def test_a_table_of_another_shape_fails_the_task_and_stops_no_other_source(
 ) -> None:
     """The log is read all the same; the line names column and fix, and an open alert stays as it is."""
     call_badly(world, hour=NOON - HOUR)
-    world.tick_and_drain(FIVE_PAST, check=API_METRICS)
+    world.tick_and_drain(TWENTY_PAST, check=API_METRICS)
     line = {
         "message": "ServiceTitan API GET request",
         "context": {"endpoint": "/customers", "params": {}, "credential_id": world.credential},
@@ -194,54 +202,44 @@ def test_a_table_of_another_shape_fails_the_task_and_stops_no_other_source(
     create_calls(world.source_dsn, "ALTER TABLE servicetitan_api_calls DROP endpoint")
 
     with pytest.raises(SourceError, match="has no column endpoint or api_endpoint"):
-        bring_in(world, FIVE_PAST + HOUR)
-    world.tick_and_drain(FIVE_PAST + HOUR, check=API_METRICS)
+        bring_in(world, TWENTY_PAST + HOUR)
+    world.tick_and_drain(TWENTY_PAST + HOUR, check=API_METRICS)
 
     assert (source(world, "table")["status"], source(world, "log")["status"]) == ("failing", "available")
-    assert source(world, "table")["read_until"] == NOON + MINUTE, "how far it was read is not forgotten"
+    assert source(world, "table")["read_until"] == NOON + SETTLED_AFTER, "how far it was read is not forgotten"
     assert counted(world, "log") == 3
     assert states(world)["api_errors"] == "firing"
-
-
-def lines_of(world: MonitoredWorld, *, hour: datetime, number: int = 3) -> str:
-    """Requests as the application logs them, each with an answer that tells its time."""
-    kinds = (
-        ("ServiceTitan API GET request", {"params": {}}),
-        ("ServiceTitan API response processed", {"method": "GET", "status_code": 200, "duration_ms": 250}),
-    )
-    return "".join(
-        json.dumps(
-            {
-                "message": message,
-                "context": {"endpoint": "/customers", **context, "credential_id": world.credential},
-                "level": 200,
-                "level_name": "INFO",
-                "channel": "servicetitan",
-                "datetime": (hour + each * MINUTE).isoformat(),
-                "extra": {},
-            }
-        )
-        + "\n"
-        for each in range(number)
-        for message, context in kinds
-    )
-
-
-def keep_log(world: MonitoredWorld, folder: Path, *, hour: datetime) -> None:
-    """Have the application log some requests, and the policy name the file."""
-    (folder / "servicetitan.log").write_text(lines_of(world, hour=hour))
-    with world.overlay.open("a") as overlay:
-        overlay.write(f"api_calls: {{logs: ['{folder}/servicetitan.log']}}\n")
 
 
 def test_what_the_log_tells_is_told_once(world: MonitoredWorld, told: list[Sample], tmp_path: Path) -> None:
     """A retry and the next run add nothing."""
     keep_log(world, tmp_path, hour=NOON - HOUR)
-    for as_of in (FIVE_PAST, FIVE_PAST, FIVE_PAST + HOUR):
+    for as_of in (TWENTY_PAST, TWENTY_PAST, TWENTY_PAST + HOUR):
         bring_in(world, as_of)
 
     assert counted(world, "log") == 3
     assert sums(told) == {"servicetitan.api.requests": 3, "servicetitan.api.response_time": 3}
+
+
+def test_requests_without_an_answer_count_before_their_hour_is_judged(world: MonitoredWorld, tmp_path: Path) -> None:
+    """An application that logs no answers: each request waits for one, and each failure counts at once."""
+    at = NOON - 5 * MINUTE
+    request, failure = (
+        {"message": message, "context": {"endpoint": "/customers", "credential_id": world.credential, "params": {}}}
+        for message in ("ServiceTitan API GET request", "ServiceTitan API GET request failed")
+    )
+    lines = [{**request, "extra": {"process_id": number}} for number in range(150)] + [failure] * 2
+    line = {"level": 200, "level_name": "INFO", "channel": "servicetitan", "datetime": at.isoformat(), "extra": {}}
+    (tmp_path / "servicetitan.log").write_text("".join(json.dumps({**line, **each}) + "\n" for each in lines))
+    with world.overlay.open("a") as overlay:
+        overlay.write(f"api_calls: {{logs: ['{tmp_path}/servicetitan.log']}}\n")
+
+    run(world, NOON + 5 * MINUTE)
+    assert states(world) == {}
+    run(world, TWENTY_PAST)
+
+    (alert,) = world.rows("SELECT evidence FROM monitoring.alert WHERE rule = 'api_errors'")
+    assert (alert["evidence"]["failed_calls"], alert["evidence"]["calls"]) == (2, 150)
 
 
 def test_a_table_that_never_could_be_read_hides_nothing_that_the_log_tells(
@@ -252,13 +250,13 @@ def test_a_table_that_never_could_be_read_hides_nothing_that_the_log_tells(
     create_calls(world.source_dsn, "ALTER TABLE servicetitan_api_calls DROP endpoint")
 
     with pytest.raises(SourceError, match="has no column endpoint or api_endpoint"):
-        bring_in(world, FIVE_PAST)
+        bring_in(world, TWENTY_PAST)
 
     assert sums(told) == {"servicetitan.api.requests": 3, "servicetitan.api.response_time": 3}
     with psycopg.connect(world.monitoring_dsn) as conn:
         figures = errors_by_endpoint(conn, start=NOON - HOUR, end=NOON)
         conn.commit()
-        page = read_metric_rows(conn, checks=(), level=MonitoringLevel.STANDARD, now=FIVE_PAST)
+        page = read_metric_rows(conn, checks=(), level=MonitoringLevel.STANDARD, now=TWENTY_PAST)
     assert (figures.told.source, figures.requests) == ("log", 3)
     assert [sum(row[5] for row in rows or ()) for rows in (page.api_calls, page.api_timings)] == [3, 3]
 
@@ -270,13 +268,13 @@ def test_a_table_without_a_time_leaves_times_to_the_log(
     keep_log(world, tmp_path, hour=NOON - HOUR)
     create_calls(world.source_dsn)
     write_calls(world.source_dsn, [Call(at=NOON - HOUR, credential=str(world.credential), ms=None)])
-    bring_in(world, FIVE_PAST)
+    bring_in(world, TWENTY_PAST)
     with psycopg.connect(world.monitoring_dsn) as conn:
         assert response_times(conn, start=NOON - HOUR, end=NOON).told.source == "log"
 
     write_calls(world.source_dsn, [Call(at=NOON, credential=str(world.credential), ms=80.0)])
     for later in (1, 12, 13):
-        bring_in(world, FIVE_PAST + later * HOUR)
+        bring_in(world, TWENTY_PAST + later * HOUR)
         assert source(world, "table")["has_timings"]
 
 
@@ -286,7 +284,7 @@ def test_a_log_of_which_no_file_can_be_read_is_failing(world: MonitoredWorld, tm
     (tmp_path / "servicetitan.log").write_bytes(b"\x1f\x8bno archive")
 
     with pytest.raises(MonitorError, match=r"servicetitan\.log: cannot be read"):
-        bring_in(world, FIVE_PAST)
+        bring_in(world, TWENTY_PAST)
 
     assert source(world, "log")["status"] == "failing"
 
@@ -297,7 +295,7 @@ def test_a_log_that_is_not_there_fails_the_task(world: MonitoredWorld, tmp_path:
         overlay.write(f"api_calls: {{logs: ['{tmp_path}/nothing*.log']}}\n")
 
     with pytest.raises(MonitorError, match="nothing"):
-        bring_in(world, FIVE_PAST)
+        bring_in(world, TWENTY_PAST)
     assert source(world, "log")["status"] == "failing"
 
 
@@ -306,8 +304,8 @@ def test_a_source_database_that_is_down_fails_nothing(world: MonitoredWorld) -> 
     call_badly(world, hour=NOON - HOUR)
     world.environment.setenv("AIRFLOW_CONN_HUB_PLUS_DB", "postgresql://nobody@127.0.0.1:1/nothing")
 
-    answer = bring_in(world, FIVE_PAST)
-    outcome = world.tick_and_drain(FIVE_PAST, check=API_METRICS)
+    answer = bring_in(world, TWENTY_PAST)
+    outcome = world.tick_and_drain(TWENTY_PAST, check=API_METRICS)
 
     assert answer["table"] == "failing"
     assert outcome["blind"] is None
@@ -321,7 +319,7 @@ def test_a_table_that_the_policy_leaves_alone_is_not_read(world: MonitoredWorld)
     with world.overlay.open("a") as overlay:
         overlay.write("api_calls: {table: false}\n")
 
-    assert bring_in(world, FIVE_PAST)["table"] == "unavailable"
+    assert bring_in(world, TWENTY_PAST)["table"] == "unavailable"
     assert counted(world) == 0
 
 
@@ -341,7 +339,7 @@ def test_a_run_that_is_not_about_the_whole_present_brings_in_nothing(
     create_calls(world.source_dsn)
     write_calls(world.source_dsn, bad_calls(world, hour=NOON - HOUR))
 
-    assert why in bring_in(world, FIVE_PAST, **options)["skipped"]
+    assert why in bring_in(world, TWENTY_PAST, **options)["skipped"]
     assert counted(world) == 0
 
 
@@ -349,7 +347,7 @@ def test_history_is_judged_and_told_to_nobody(world: MonitoredWorld) -> None:
     """A backfill of an hour that is stored leaves events, no message."""
     call_badly(world, hour=NOON - HOUR)
 
-    outcome = world.tick_and_drain(FIVE_PAST, check=API_METRICS, is_backfill=True)
+    outcome = world.tick_and_drain(TWENTY_PAST, check=API_METRICS, is_backfill=True)
 
     assert (outcome["mode"], states(world), world.slack_texts()) == ("historical", {}, [])
     events = world.rows("SELECT kind FROM monitoring.alert_event")
@@ -359,9 +357,9 @@ def test_history_is_judged_and_told_to_nobody(world: MonitoredWorld) -> None:
 def test_filters_judge_what_they_name(world: MonitoredWorld) -> None:
     """A credential's incidents, not what all credentials share; an environment's endpoints."""
     call_badly(world, hour=NOON - HOUR)
-    world.tick(FIVE_PAST, check=API_METRICS, credential=str(world.credential))
+    world.tick(TWENTY_PAST, check=API_METRICS, credential=str(world.credential))
     assert states(world) == {"api_incidents": "firing"}
-    world.tick(FIVE_PAST + MINUTE, check=API_METRICS, environment="production")
+    world.tick(TWENTY_PAST + MINUTE, check=API_METRICS, environment="production")
     assert set(states(world)) == {"api_errors", "api_latency", "api_incidents"}
 
 
@@ -371,7 +369,7 @@ def test_the_sandbox_is_capped(world: MonitoredWorld) -> None:
     store_hour(world, calls, hour=NOON - HOUR)
     with psycopg.connect(world.monitoring_dsn) as conn:
         conn.execute("UPDATE monitoring.api_call_hourly SET environment = 'integration'")
-    world.tick(FIVE_PAST, check=API_METRICS)
+    world.tick(TWENTY_PAST, check=API_METRICS)
 
     rows = world.rows("SELECT severity FROM monitoring.alert WHERE rule = 'api_errors'")
     assert [row["severity"] for row in rows] == ["low"]
@@ -381,10 +379,10 @@ def test_an_older_reading_that_comes_last_changes_nothing(world: MonitoredWorld)
     """Of two runs the later reading wins, whichever commits first."""
     create_calls(world.source_dsn)
     write_calls(world.source_dsn, bad_calls(world, hour=NOON - HOUR))
-    bring_in(world, FIVE_PAST + HOUR)
+    bring_in(world, TWENTY_PAST + HOUR)
     with psycopg.connect(world.source_dsn) as conn:
         conn.execute("DELETE FROM servicetitan_api_calls")
 
-    assert bring_in(world, FIVE_PAST)["calls"] == 0
+    assert bring_in(world, TWENTY_PAST)["calls"] == 0
     (row,) = world.rows("SELECT sum(requests) AS n FROM monitoring.api_call_hourly")
     assert row["n"] == 200

@@ -44,15 +44,15 @@ def runner(world: MonitoredWorld, **options: Any) -> TickRunner:
     [
         pytest.param(
             datetime(2026, 3, 10, 11, 45, tzinfo=UTC),
-            datetime(2026, 3, 10, 12, 15, tzinfo=UTC),
+            datetime(2026, 3, 10, 12, 20, tzinfo=UTC),
             [
                 ("12:00", "sync_failures"),
                 ("12:00", "credential_health"),
                 ("12:00", "data_quality"),
-                ("12:05", "api_metrics"),
                 ("12:15", "sync_failures"),
+                ("12:20", "api_metrics"),
             ],
-            id="at noon all three, the frequent one first, and five past the hourly one",
+            id="at noon all three, the frequent one first, and twenty past the hourly one",
         ),
         pytest.param(
             datetime(2026, 3, 10, 12, 5, tzinfo=UTC),

@@ -12,8 +12,8 @@ from include.sync_health.api_calls import STORED_HOUR_COLUMNS, collapse
 from include.sync_health.api_window import ApiWindow, SourceState
 from tests.sync_health.call_rows import T0, Call, calls_frame
 
-AS_OF = T0 + timedelta(hours=1, minutes=5)
-"""Five past: the judged hour is the one that begins with `T0`."""
+AS_OF = T0 + timedelta(hours=1, minutes=20)
+"""Twenty past: the judged hour is the one that begins with `T0`."""
 
 ENVIRONMENTS = {"1": "production", "2": "integration"}
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from include.sync_health.api_incidents import judge_api_incidents
 from include.sync_health.api_rule_policies import ApiErrorsPolicy, ApiIncidentsPolicy, ApiLatencyPolicy
 from include.sync_health.api_rules import judge_api_errors, judge_api_latency
-from include.sync_health.api_window import ApiWindow, judged_hours
+from include.sync_health.api_window import SETTLED_AFTER, ApiWindow, judged_hours
 from include.sync_health.errors import FrameError
+from include.sync_health.log_calls import OPEN_FOR
 from include.sync_health.observations import Observation
 from include.sync_health.verdicts import ErrorClass, Severity, Verdict
 from tests.sync_health.api_windows import AS_OF, state, stored, window
@@ -82,7 +83,7 @@ def test_errors_at_their_boundaries(good: int, bad: int, verdict: str, severity:
     ],
 )
 def test_the_last_whole_hour_is_judged(at: Any, is_judged: bool) -> None:
-    """Five minutes past, it is the one before."""
+    """Twenty past, it is the one before."""
     api = window(stored(calls(0, 200, at=at)))
 
     assert bool(errors(api)) == bool(latency(api)) == is_judged
@@ -97,7 +98,9 @@ def test_a_longer_window_has_more_whole_hours() -> None:
     assert found.verdict is Verdict.BREACH
     assert found.evidence["calls"] == 120
     assert judged_hours(AS_OF, window=2 * HOUR) == (T0 - HOUR, T0 + HOUR)
-    assert judged_hours(T0 + HOUR, window=HOUR) == (T0, T0 + HOUR), "on the hour, the one that has just ended"
+    settled = T0 + HOUR + SETTLED_AFTER
+    assert judged_hours(settled, window=HOUR) == (T0, T0 + HOUR), "the one whose requests have all counted"
+    assert judged_hours(settled - MICROSECOND, window=HOUR) == (T0 - HOUR, T0), "a moment before, the one before it"
 
 
 @pytest.mark.parametrize(
@@ -214,8 +217,12 @@ def test_an_alert_whose_credential_is_gone_closes_as_removed() -> None:
     [
         pytest.param({"table": state()}, "clear", id="a table that was just read proves it"),
         pytest.param({"table": state("failing")}, "no_data", id="one that fails proves nothing"),
-        pytest.param({"table": state(looked_at=T0 + HOUR)}, "clear", id="read when the hour ended is enough"),
-        pytest.param({"table": state(looked_at=T0 + HOUR - MICROSECOND)}, "no_data", id="a moment before is not"),
+        pytest.param(
+            {"table": state(looked_at=T0 + HOUR + SETTLED_AFTER)}, "clear", id="read when the hour settled is enough"
+        ),
+        pytest.param(
+            {"table": state(looked_at=T0 + HOUR + SETTLED_AFTER - MICROSECOND)}, "no_data", id="a moment before is not"
+        ),
         pytest.param({}, "no_data", id="without a source nobody knows"),
         pytest.param({"log": state()}, "no_data", id="what a table told is not what the log tells"),
     ],
@@ -325,3 +332,8 @@ def test_what_is_wrong_is_refused() -> None:
         errors(window(), as_of=AS_OF.replace(tzinfo=None))
     with pytest.raises(FrameError, match="endpoint"):
         ApiWindow(hours=pd.DataFrame({"hour": []}))
+
+
+def test_an_hour_has_settled_when_no_request_of_it_waits_any_more() -> None:
+    """What `SETTLED_AFTER` stands for."""
+    assert pd.Timedelta(OPEN_FOR, unit="us") == SETTLED_AFTER
