@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from include.orchestration.log_files import LogStream
     from include.sync_health.log_cuts import CutBlock
 
-CHUNK_BYTES = 4 << 20
-"""Bytes that are read at once; several times the longest line that is read."""
+CHUNK_BYTES = 8 << 20
+"""Bytes that are read at once; several times the longest line that is read. Half of it takes an eighth more time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = DecisionLog("servicetitan.api_calls")
 
-COMMIT_CHUNKS = 40
+COMMIT_CHUNKS = 20
 """Chunks that are committed together: each commit writes every counter anew, which costs as much as reading many chunks."""
 
 FORGET_AFTER = timedelta(days=90)

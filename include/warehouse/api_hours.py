@@ -214,8 +214,8 @@ def _stage(conn: psycopg.Connection[Any], frame: pd.DataFrame) -> None:
     conn.execute(_EMPTY_FRESH)
     rows = BinaryRows(_TYPES)
     told = frame.assign(
-        buckets=[msgspec.json.encode(each).decode() for each in frame["buckets"]],
-        histogram=["{" + str(each)[1:-1] + "}" if any(each) else "{}" for each in frame["histogram"]],
+        buckets=[_json(each) for each in frame["buckets"]],
+        histogram=["{" + _json(each)[1:-1] + "}" if any(each) else "{}" for each in frame["histogram"]],
     )
     for name in ("hour", "response_ms_max"):
         if name not in told:
@@ -223,6 +223,10 @@ def _stage(conn: psycopg.Connection[Any], frame: pd.DataFrame) -> None:
     statement = f"COPY pg_temp.fresh_calls ({', '.join(rows.columns)}) FROM STDIN (FORMAT BINARY)"
     with conn.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(rows.encode(told))
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _count(conn: psycopg.Connection[Any], increments: pd.DataFrame, values: Mapping[str, Any]) -> None:
