@@ -34,6 +34,7 @@ test: setup  ## all tests, on a real PostgreSQL and a real Airflow; ARGS="-k nam
 	@.ci/setup browser
 	@.ci/setup redis
 	@.ci/setup prometheus
+	@.ci/setup php
 	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # In an environment of its own: Airflow's provider for Amazon brings some thirty packages, and older ones than the lock's.

@@ -22,6 +22,9 @@ final class ServiceTitanApiCallRecorder
 {
     private const ENDPOINT_LENGTH = 255;
 
+    /** With the offset: in the hour that clocks repeat, a time without it could be either. A column without a zone drops it. */
+    private const TIME_FORMAT = 'Y-m-d H:i:s.vP';
+
     public function __construct(
         private readonly Connection $connection,
         private readonly LoggerInterface $logger,
@@ -47,7 +50,7 @@ final class ServiceTitanApiCallRecorder
                     'endpoint' => mb_substr(explode('?', $endpoint, 2)[0], 0, self::ENDPOINT_LENGTH),
                     'response_time' => max(0, $responseTime),
                     'status_code' => $statusCode,
-                    'called_at' => (new \DateTimeImmutable())->format('Y-m-d H:i:s.v'),
+                    'called_at' => (new \DateTimeImmutable())->format(self::TIME_FORMAT),
                 ],
                 [
                     'response_time' => Types::INTEGER,

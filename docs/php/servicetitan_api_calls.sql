@@ -6,7 +6,7 @@ CREATE TABLE servicetitan_api_calls (
     endpoint                    VARCHAR(255) NOT NULL,
     response_time               INT DEFAULT NULL,
     status_code                 SMALLINT NOT NULL,
-    called_at                   TIMESTAMP(3) WITHOUT TIME ZONE NOT NULL
+    called_at                   TIMESTAMP(3) WITH TIME ZONE NOT NULL
 );
 
 -- The monitor's reads and the deletion of old rows go by it.
@@ -15,4 +15,4 @@ CREATE INDEX idx_servicetitan_api_calls_called_at ON servicetitan_api_calls (cal
 COMMENT ON COLUMN servicetitan_api_calls.endpoint IS 'The path, with or without ids; never a query string.';
 COMMENT ON COLUMN servicetitan_api_calls.response_time IS 'Milliseconds; NULL: not measured.';
 COMMENT ON COLUMN servicetitan_api_calls.status_code IS 'The HTTP status; 0: no answer.';
-COMMENT ON COLUMN servicetitan_api_calls.called_at IS 'When the call was made, in the time zone of PHP (date.timezone).';
+COMMENT ON COLUMN servicetitan_api_calls.called_at IS 'When the call was made.';

@@ -18,6 +18,7 @@ from tests.sync_health.call_rows import T0, Call
 DDL = Path(__file__).parents[2] / "docs" / "php" / "servicetitan_api_calls.sql"
 NO_INDEX = "DROP INDEX idx_servicetitan_api_calls_called_at"
 NO_INDEXES = f"{NO_INDEX}; ALTER TABLE servicetitan_api_calls DROP CONSTRAINT servicetitan_api_calls_pkey"
+NO_ZONE = "ALTER TABLE servicetitan_api_calls ALTER called_at TYPE timestamp(3)"
 LATE = timedelta(hours=3)
 
 
@@ -38,7 +39,7 @@ def write_calls(dsn: str, calls: Iterable[Call], *, zone: str = "UTC") -> None:
         ) as copy,
     ):
         for each in calls:
-            local = each.at.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+            local = each.at.astimezone(ZoneInfo(zone))  # a column without a zone drops the offset
             ms = None if each.ms is None else round(each.ms)
             copy.write_row((int(each.credential), each.endpoint, ms, each.status, local))
 
