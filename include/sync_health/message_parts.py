@@ -203,10 +203,9 @@ def emoji_of(status: Status, severity: Severity) -> str:
 
 
 def who(alert: Alert) -> str:
-    """Return "Acme Plumbing (production)", cleaned; the environment for an alert about no credential, or ""."""
-    name = clean(
-        alert.company_name or (f"credential {alert.credential_id}" if alert.credential_id else ""), limit=SHORT
-    )
+    """Return "Acme Plumbing (production)" or "/customers (production)", cleaned; the environment where it is about neither, or ""."""
+    credential = f"credential {alert.credential_id}" if alert.credential_id else ""
+    name = clean(alert.company_name or credential or plain(alert.metadata.get("endpoint")), limit=SHORT)
     environment = clean(alert.environment, limit=SHORT)
     return f"{name} ({environment})" if name and environment else name or environment
 
