@@ -7,18 +7,19 @@ WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $
 ROOTS_DEMO := /var/tmp/servicetitan-monitor-demo# root's, where the project lies in a closed folder (demo_state.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock format lint test test-s3 bench mutants demo clean
+.PHONY: help setup lock format lint test test-stores bench mutants demo clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## make or refresh .venv from requirements.lock
 	@.ci/setup
 
-lock: setup  ## pin requirements*.txt anew into requirements.lock (needs uv)
+lock: setup  ## pin requirements*.txt anew into requirements.lock and requirements-stores.lock (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 2; }
 	uv pip compile --quiet --universal --python-version 3.11 requirements-dev.txt -o requirements.lock \
 		--no-emit-index-url --generate-hashes --no-header --no-annotate
+	@.ci/setup-stores lock
 
 format: setup  ## sort imports and lay out the code
 	@$(PYTHON) -m ruff check --quiet --select I --fix .
@@ -30,21 +31,25 @@ lint: setup  ## style, layout, types and the direction of imports
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
 
+# The tests of stores have an environment of their own (.ci/setup-stores). Of the paths in ARGS only theirs are for them,
+# and pytest's 5 is that ARGS names none of them.
+STORES := tests/orchestration/stores
+PATHS = $(filter tests%,$(ARGS))
+STORE_PATHS = $(if $(PATHS),$(filter $(STORES)%,$(PATHS)),$(STORES))
+TEST_STORES = .venv-stores/bin/python -m pytest $(STORE_PATHS) $(filter-out tests%,$(ARGS))
+
 test: setup  ## all tests, on a real PostgreSQL and a real Airflow; ARGS="-k name" for some
 	@.ci/setup browser
 	@.ci/setup redis
 	@.ci/setup prometheus
 	@.ci/setup php
 	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(if $(STORE_PATHS),.ci/setup-stores)
+	@$(if $(STORE_PATHS),$(TEST_STORES) $(if $(strip $(ARGS)),|| [ $$? = 5 ]))
 
-# In an environment of its own: Airflow's provider for Amazon brings some thirty packages, and older ones than the lock's.
-S3_NEEDS := moto[s3]==5.2.5 flask==3.1.3 flask-cors==6.0.5 s3fs==2026.9.0 aiobotocore==3.10.0 boto3==1.43.117 \
-	apache-airflow-providers-amazon==9.39.0
-
-test-s3: setup  ## logs in S3, through Airflow's provider for Amazon, which the lock does not pin
-	@cmp -s .venv/.lock-sha256 .venv-s3/.lock-sha256 || { rm -rf .venv-s3; cp -R .venv .venv-s3; }
-	@.venv-s3/bin/python -m pip install --quiet $(S3_NEEDS)
-	@.venv-s3/bin/python -m pytest tests/orchestration/test_logs_in_s3.py $(ARGS)
+test-stores: setup  ## logs in S3 and in Google Cloud Storage; make test ends with it
+	@.ci/setup-stores
+	@$(TEST_STORES)
 
 # Both run, and a target that one misses does not spare the other; their sizes differ, so ARGS is for one of them.
 bench: setup  ## time the reader, then the aggregates, on big simulated sources; BENCH=quality ARGS="--rounds 1" runs one
@@ -62,6 +67,6 @@ demo: setup  ## everything on this machine; ARGS=--once checks twice (the second
 	@$(PYTHON) -m include.simulation.demo $(ARGS)
 
 clean:  ## remove .venv, caches and what the demo kept
-	@rm -rf .venv .venv-s3 .demo mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-stores .demo mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@[ ! -O $(ROOTS_DEMO) ] || rm -rf $(ROOTS_DEMO)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

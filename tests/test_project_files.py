@@ -19,6 +19,7 @@ from include.simulation.demo_state import ROOTS_STATE
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 LOCK = (PROJECT_ROOT / "requirements.lock").read_text(encoding="utf-8")
+STORES_LOCK = (PROJECT_ROOT / "requirements-stores.lock").read_text(encoding="utf-8")
 LOCKED_LINE = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)(?: ; [^\\]+)? \\$")
 
 
@@ -28,10 +29,10 @@ def direct_requirements(name: str) -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith(("#", "-r "))]
 
 
-def locked_versions() -> dict[str, list[Version]]:
+def locked_versions(lock: str = LOCK) -> dict[str, list[Version]]:
     """Every version that the lock has of a name; markers can give more than one."""
     versions: dict[str, list[Version]] = {}
-    for line in LOCK.splitlines():
+    for line in lock.splitlines():
         if match := LOCKED_LINE.match(line):
             versions.setdefault(canonicalize_name(match[1]), []).append(Version(match[2]))
     return versions
@@ -48,16 +49,56 @@ def test_every_direct_requirement_is_locked_within_its_bounds(requirement: Requi
     assert all(requirement.specifier.contains(version) for version in locked)
 
 
-def test_every_locked_package_has_hashes() -> None:
-    packages = re.split(r"\n(?=\S)", LOCK.strip())
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-stores.txt"])
+def test_the_stores_environment_has_every_direct_requirement(name: str) -> None:
+    """It is the project's, and over it what differs."""
+    locked = locked_versions() | locked_versions(STORES_LOCK)
 
-    assert len(packages) > 100
+    for requirement in direct_requirements(name):
+        versions = locked.get(canonicalize_name(requirement.name), [])
+        assert versions, f"{requirement.name} is missing: run make lock"
+        assert all(requirement.specifier.contains(version) for version in versions)
+
+
+def test_the_stores_lock_has_only_what_differs() -> None:
+    assert set(packages_of(STORES_LOCK)) & set(packages_of(LOCK)) == set()
+
+
+def test_what_the_stores_leave_out_is_in_no_lock() -> None:
+    left_out = {canonicalize_name(each.name) for each in direct_requirements("requirements-stores-without.txt")}
+
+    assert len(left_out) > 40
+    assert left_out & (locked_versions() | locked_versions(STORES_LOCK)).keys() == set()
+
+
+def packages_of(lock: str) -> list[str]:
+    """A lock's packages, each with its hashes."""
+    return re.split(r"\n(?=\S)", lock.strip())
+
+
+@pytest.mark.parametrize(
+    ("lock", "least"), [pytest.param(LOCK, 100, id="project"), pytest.param(STORES_LOCK, 50, id="stores")]
+)
+def test_every_locked_package_has_hashes(lock: str, least: int) -> None:
+    packages = packages_of(lock)
+
+    assert len(packages) > least
     assert [package.split("\n", 1)[0] for package in packages if "--hash=sha256:" not in package] == []
     assert all(LOCKED_LINE.match(package.split("\n", 1)[0]) for package in packages)
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements.txt", "requirements-dev.txt", ".ci/setup", "Makefile"]
+    "name",
+    [
+        "requirements.lock",
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-stores.lock",
+        "requirements-stores.txt",
+        ".ci/setup",
+        ".ci/setup-stores",
+        "Makefile",
+    ],
 )
 def test_no_package_index_is_named(name: str) -> None:
     text = (PROJECT_ROOT / name).read_text(encoding="utf-8")
@@ -155,7 +196,37 @@ def test_every_make_target_has_its_help_and_the_promised_ones_exist() -> None:
     phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)[0].split())
 
     assert targets == helped == phony
-    assert {"help", "setup", "lint", "test", "bench", "demo", "clean"} <= targets
+    assert {"help", "setup", "lint", "test", "test-stores", "bench", "demo", "clean"} <= targets
+
+
+@pytest.mark.parametrize(
+    ("args", "runs"),
+    [
+        pytest.param("", ["tests/orchestration/stores"], id="all tests: those too"),
+        pytest.param('-k "one or two"', ['tests/orchestration/stores -k "one or two"'], id="a name: of those too"),
+        pytest.param("-x tests/dags", [], id="another path: not those"),
+        pytest.param(
+            "-x tests/dags tests/orchestration/stores/test_reading.py",
+            ["tests/orchestration/stores/test_reading.py -x"],
+            id="a path of theirs: that one",
+        ),
+    ],
+)
+def test_make_test_ends_with_the_tests_of_stores(args: str, runs: list[str]) -> None:
+    told = subprocess.run(
+        ["make", "--dry-run", "test", f"ARGS={args}"],
+        cwd=PROJECT_ROOT,
+        env={"PATH": os.environ["PATH"]},  # without the make that may have started the tests
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    found = re.findall(
+        r"^\.venv-stores/bin/python -m pytest (.*?)\s*(?:\|\| \[ \$\? = 5 \])?$", told.stdout, flags=re.MULTILINE
+    )
+    assert found == runs
+    assert (".ci/setup-stores" in told.stdout.splitlines()) == bool(runs)
 
 
 @pytest.mark.parametrize("place", ["an argument of make", "the environment"])
@@ -206,6 +277,6 @@ def test_ci_runs_what_a_developer_runs() -> None:
     assert "set -euo pipefail" in lines
 
 
-@pytest.mark.parametrize("name", [".ci/run", ".ci/setup"])
+@pytest.mark.parametrize("name", [".ci/run", ".ci/setup", ".ci/setup-stores"])
 def test_ci_scripts_can_be_executed(name: str) -> None:
     assert (PROJECT_ROOT / name).stat().st_mode & 0o111

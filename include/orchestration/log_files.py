@@ -16,9 +16,10 @@ import fnmatch
 import glob
 import gzip
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from include.sync_health.log_identity import HEAD_BYTES, SeenFile
 
 _MAGIC = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 _WILD = re.compile(r"[*?\[]")
+_CHANGED = "it has changed while it was read; the next run looks at it again"
 _ERROR_NAME = re.compile(r"(.+?)[_-]errors?(?=[.-]|$)", re.IGNORECASE)
 
 
@@ -41,6 +43,8 @@ class LogFile:
         size: bytes as it lies there.
         changed_at: what its store says of its last change; only ever compared.
         opener: opens it for reading bytes.
+        is_same: asks the store whether it is still the file that was found, where what is opened may become another one
+            with nothing told; else None.
     """
 
     path: str
@@ -48,6 +52,7 @@ class LogFile:
     size: int
     changed_at: str
     opener: Callable[[], IO[bytes]] = field(repr=False, compare=False)
+    is_same: Callable[[], bool] | None = field(default=None, repr=False, compare=False)
 
     @property
     def stamp(self) -> str:
@@ -111,9 +116,11 @@ class LogStream:
 
     Raises:
         LogUnreadable: in the place of whatever a store's library raises.
+        LogChanged: the store has another file under the name by now.
     """
 
     def __init__(self, file: LogFile) -> None:
+        self._is_same = file.is_same
         with _unreadable():
             self._raw = file.opener()
             self.is_packed = self._raw.read(len(_MAGIC)) == _MAGIC
@@ -130,7 +137,7 @@ class LogStream:
         self._raw.close()
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Return so many bytes from an offset on; fewer only at the end."""
+        """Return so many bytes from an offset on; fewer only at the end. More than a head are of the file that was found."""
         begin = offset - self._held_at
         held = self._held[begin:] if self.is_packed and 0 <= begin <= len(self._held) else None
         with _unreadable():
@@ -141,6 +148,8 @@ class LogStream:
             while missing > 0 and (part := self._stream.read(missing)):
                 parts.append(part)
                 missing -= len(part)
+            if size > HEAD_BYTES and self._is_same is not None and not self._is_same():
+                raise LogChanged(_CHANGED)
         data = parts[0] if len(parts) == 1 else b"".join(parts)  # most often there is nothing to copy
         if self.is_packed:
             self._held, self._held_at = data, offset
@@ -160,7 +169,11 @@ class LogStream:
 def _unreadable() -> Iterator[None]:
     try:
         yield
+    except LogUnreadable:
+        raise
     except Exception as error:
+        if type(error).__name__ == "FileExpired":  # s3fs asks for the ETag that it found
+            raise LogChanged(_CHANGED) from error
         raise LogUnreadable(_reason(error)) from error
 
 
@@ -197,32 +210,49 @@ def _local(pattern: str) -> Iterable[LogFile]:
 def _remote(pattern: str, connection: str | None) -> Iterable[LogFile]:
     from airflow.sdk import ObjectStoragePath
 
+    from include.orchestration.connections import find_connection
+
     scheme, rest = pattern.split("://", 1)
     if scheme == "file":
         yield from _local(rest)
         return
+    if connection is not None:
+        find_connection(connection)  # without it Amazon's provider takes the machine's own credentials
     parts = rest.split("/")
     wild = next((place for place, part in enumerate(parts) if _WILD.search(part)), None)
     base = ObjectStoragePath(f"{scheme}://{'/'.join(parts[:wild])}", conn_id=connection)
-    for path in base.glob("/".join(parts[wild:])) if wild is not None else [base]:
-        if path.is_file():
-            yield _stored(path, connection)
+    store = base.fs  # raises what is wrong with the connection; the path alone would go on without it
+    store.invalidate_cache()  # it keeps what it listed for as long as the process lives
+    if wild is None:
+        with suppress(FileNotFoundError):
+            yield from _stored(base, store.info(base.path), connection)
+        return
+    root = base.path.rstrip("/")
+    # With the details, which a listing has; to ask for those of each object takes minutes where there are thousands.
+    for name, info in sorted(store.glob(f"{root}/{'/'.join(parts[wild:])}", detail=True).items()):
+        yield from _stored(base / name.removeprefix(root).lstrip("/"), info, connection)
 
 
-def _stored(path: Any, connection: str | None) -> LogFile:
-    told = path.stat()
-    values = dict(told) if not hasattr(told, "as_info") else dict(told.as_info())
-    changed = next(
-        (values[name] for name in ("ETag", "etag", "LastModified", "updated", "mtime") if values.get(name)), ""
-    )
-    return LogFile(
+def _stored(path: Any, info: Mapping[str, Any], connection: str | None) -> Iterable[LogFile]:
+    if info["type"] != "file":
+        return
+    changed = next((info[name] for name in ("ETag", "etag", "LastModified", "updated", "mtime") if info.get(name)), "")
+    yield LogFile(
         # Airflow writes the connection where a URL has its user; the policy's patterns, which name a file, do not.
         path=str(path).replace(f"://{connection}@", "://", 1) if connection else str(path),
         inode="",
-        size=int(values.get("size") or 0),
+        size=int(info.get("size") or 0),
         changed_at=str(changed),
         opener=lambda: path.open("rb"),
+        is_same=partial(_has_generation, path, info["generation"]) if info.get("generation") else None,
     )
+
+
+def _has_generation(path: Any, generation: object) -> bool:
+    """Google's library reads part by part, each of whatever lies under the name by then."""
+    store = path.fs
+    store.invalidate_cache()
+    return bool(store.info(path.path).get("generation") == generation)
 
 
 def _path_of(pattern: str) -> str:
