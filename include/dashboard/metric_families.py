@@ -139,9 +139,12 @@ def _credentials(rows: Sequence[Row], *, level: MonitoringLevel, now: datetime) 
 
 
 def _quality(rows: Sequence[Row], *, level: MonitoringLevel) -> list[Family]:
-    sets, merged = _merged(
-        rows, contract.QUALITY_TOTAL, QUALITY_LABELS, level=level, merge=lambda several: _sums(several, 4)
-    )
+    def merge(several: list[Row]) -> Row:
+        """The sums; one of which a part is unknown is unknown."""
+        columns = zip(*(row[4:] for row in several), strict=True)
+        return (*several[0][:4], *(None if None in column else sum(column) for column in columns))
+
+    sets, merged = _merged(rows, contract.QUALITY_TOTAL, QUALITY_LABELS, level=level, merge=merge)
     scores = [success_percent(row[5], row[4]) for row in merged]
     return [
         _family(contract.QUALITY_TOTAL, "gauge", Samples(sets, _column(merged, 4))),

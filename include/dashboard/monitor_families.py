@@ -13,6 +13,7 @@ from include.dashboard.exposition import Family, LabelSets, Number, Samples
 from include.sync_health import metric_contract as contract
 from include.sync_health.health import OK, HealthStatus, health_answer
 from include.sync_health.metric_contract import Metric, prometheus_name, prometheus_scale
+from include.sync_health.record_counts import RECORDS
 from include.warehouse.metric_reader import MetricRows
 
 API_SOURCES = ("table", "log", "probe")
@@ -33,7 +34,12 @@ def monitor_families(
         policy_is_wrong: the policy on disk is wrong, and an older one in force.
         now: the wall clock, aware.
     """
-    return [*_checks(rows, intervals=intervals), *_messages(rows), *_health(rows, policy_is_wrong, now=now)]
+    return [
+        *_checks(rows, intervals=intervals),
+        *_messages(rows),
+        *_health(rows, policy_is_wrong, now=now),
+        *_record_counts(rows),
+    ]
 
 
 def computed_families(*, series: int, dropped: int, seconds: float) -> list[Family]:
@@ -169,4 +175,18 @@ def _health(rows: MetricRows, policy_is_wrong: bool, *, now: datetime) -> list[F
             (),
             [((), int(policy_is_wrong))],
         ),
+    ]
+
+
+def _record_counts(rows: MetricRows) -> list[Family]:
+    if rows.counts is None:
+        return []
+    return [
+        gauge(
+            "servicetitan_monitor_record_count_available",
+            "1 for a record count of syncs that the monitor may read; at 0 what rests on it is absent, not 0: GRANT SELECT on "
+            "the column (doctor tells the statement), or the sync log has no such column.",
+            ("count",),
+            [((name,), int(name in rows.counts)) for name in RECORDS],
+        )
     ]

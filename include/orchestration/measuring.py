@@ -24,6 +24,7 @@ from include.sync_health.checks import DATA_QUALITY, SYNC_FAILURES, Check
 from include.sync_health.errors import RequestError, SourceError
 from include.sync_health.frames import COUNT_COLUMNS
 from include.sync_health.policy import Policy
+from include.sync_health.record_counts import ALL_READ, RECORDS, CountsRead
 from include.sync_health.windows import RunMode, Window, run_mode
 
 if TYPE_CHECKING:
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
     from include.sync_health.sync_metrics import Sample
     from include.warehouse.metric_emissions import Emission
     from include.warehouse.source_reader import RunsRead, SourceReader
+    from include.warehouse.source_schema import SourceShape
 
 log = DecisionLog("servicetitan.measuring")
+
+HIDDEN_COUNTS = ("missing_column", "permission")
+"""Causes of a `SourceError` that may be of the record counts' columns alone."""
 
 QUALITY_WINDOW = timedelta(hours=24)
 """Of the records that ``servicetitan.data_quality`` speaks of, as its help says."""
@@ -52,6 +57,15 @@ class _Surroundings:
     now: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """The runs, with NaN for counts that could not be read; the credentials; and which counts could."""
+
+    runs: RunsRead
+    credentials: pd.DataFrame
+    counts: CountsRead
+
+
 def measure_syncs(facts: RunFacts, *, now: datetime | None = None) -> dict[str, Any]:
     """
     Count what started and ended, tell it as metrics, and return counts.
@@ -59,6 +73,9 @@ def measure_syncs(facts: RunFacts, *, now: datetime | None = None) -> dict[str, 
     Every start and end counts once, by whichever run sees it first, at most ``metrics.late_syncs`` after it happened. A
     pause of the monitor is made up for, up to `LONGEST_PAUSE`. A retry, an older window, a run that looks at the past, and
     one that its Params narrow count nothing and tell nothing: then ``skipped`` says why.
+
+    Where the source's record counts cannot be read syncs are counted all the same; what rests on the counts is unknown, and
+    the claim says why and what to do.
 
     Args:
         facts: the run.
@@ -75,10 +92,10 @@ def measure_syncs(facts: RunFacts, *, now: datetime | None = None) -> dict[str, 
     from include.sync_health.sync_metrics import cost_samples, credential_samples, sync_samples
     from include.warehouse.check_costs import check_costs
     from include.warehouse.check_runs import record_check_run
-    from include.warehouse.metric_emissions import newest_emission
+    from include.warehouse.metric_emissions import MEASURE_SYNCS, newest_emission
     from include.warehouse.migration import require_current
     from include.warehouse.monitoring_session import connect
-    from include.warehouse.sync_counters import MEASURE_SYNCS, count_syncs, open_syncs_at, statuses_at
+    from include.warehouse.sync_counters import count_syncs, open_syncs_at, statuses_at
     from include.warehouse.sync_hours import replace_sync_hours
 
     began = time.monotonic()
@@ -98,12 +115,12 @@ def measure_syncs(facts: RunFacts, *, now: datetime | None = None) -> dict[str, 
         if open_ids is not None:
             open_ids = sorted({*open_ids, *(earlier or ())})
         conn.commit()
-        read, credentials = _read(around, since=since, open_ids=open_ids)
+        read = _read(around, since=since, open_ids=open_ids)
         events = sync_events(
-            read.runs, credentials, since=since, as_of=as_of, duration_fallback=policy.duration_fallback
+            read.runs.runs, read.credentials, since=since, as_of=as_of, duration_fallback=policy.duration_fallback
         )
         first, last = whole_hours(since, as_of)
-        hours = sync_hours(events, since=since, as_of=as_of)
+        hours = sync_hours(events, since=since, as_of=as_of, known=read.counts.known)
         with conn.transaction():
             counted = count_syncs(
                 conn,
@@ -112,6 +129,7 @@ def measure_syncs(facts: RunFacts, *, now: datetime | None = None) -> dict[str, 
                 as_of=as_of,
                 late_syncs=policy.metrics.late_syncs,
                 now=now,
+                counts=read.counts,
             )
             if counted is None:
                 return _skipped("syncs", "another run has counted this window, or a newer one")
@@ -134,7 +152,7 @@ def measure_syncs(facts: RunFacts, *, now: datetime | None = None) -> dict[str, 
         started=int(kinds.get("started", 0)),
         ended=int(kinds.get("finished", 0)),
         hour_rows=written,
-        rows_read=read.rows_read,
+        rows_read=read.runs.rows_read,
     )
 
 
@@ -142,7 +160,8 @@ def measure_quality(facts: RunFacts, *, now: datetime | None = None) -> dict[str
     """
     Tell how good the records of the last 24 hours' syncs are, and return counts.
 
-    Each window once, as `measure_syncs`, with the same exceptions.
+    Each window once, as `measure_syncs`, with the same exceptions. Where the source's record counts cannot be read, those
+    stored of an earlier window are unknown from then on.
 
     Args:
         facts: the run.
@@ -159,7 +178,7 @@ def measure_quality(facts: RunFacts, *, now: datetime | None = None) -> dict[str
     from include.warehouse.metric_emissions import newest_emission
     from include.warehouse.migration import require_current
     from include.warehouse.monitoring_session import connect
-    from include.warehouse.quality_gauges import MEASURE_QUALITY, replace_quality_gauges
+    from include.warehouse.quality_gauges import MEASURE_QUALITY, forget_quality_gauges, replace_quality_gauges
     from include.warehouse.sync_counters import open_syncs_at
 
     began = time.monotonic()
@@ -172,16 +191,23 @@ def measure_quality(facts: RunFacts, *, now: datetime | None = None) -> dict[str
             return _skipped("data quality", _already(newest))
         open_ids = open_syncs_at(conn, check=SYNC_FAILURES.name, at=since, within=around.policy.source.id_slack)
         conn.commit()
-        read, credentials = _read(around, since=since, open_ids=open_ids or (), needs_counts=True)
-        totals = quality_totals(read.runs, credentials, since=since, as_of=as_of)
+        try:
+            read = _read(around, since=since, open_ids=open_ids or (), needs_counts=True)
+        except SourceError as error:
+            if error.cause in HIDDEN_COUNTS:
+                with conn.transaction():
+                    forget_quality_gauges(conn, as_of=as_of)
+            raise
+        known = read.counts.known
+        totals = quality_totals(read.runs.runs, read.credentials, since=since, as_of=as_of, known=known)
         with conn.transaction():
             gone = replace_quality_gauges(conn, totals, as_of=as_of, now=around.now)
             if gone is None:
                 return _skipped("data quality", "another run has told this window, or a newer one")
             record_check_run(conn, _check_run(MEASURE_QUALITY, around, read=read, began=began))
-    samples = quality_samples(totals, level=around.policy.monitoring_level, gone=gone)
+    samples = quality_samples(totals, level=around.policy.monitoring_level, gone=gone, known=known)
     return _told(
-        "data quality", samples, policy=around.policy, keys=len(totals), gone=len(gone), rows_read=read.rows_read
+        "data quality", samples, policy=around.policy, keys=len(totals), gone=len(gone), rows_read=read.runs.rows_read
     )
 
 
@@ -231,8 +257,8 @@ def _surroundings(facts: RunFacts, *, check: Check, now: datetime | None) -> _Su
 
 def _read(
     around: _Surroundings, *, since: datetime, open_ids: Sequence[str] | None, needs_counts: bool = False
-) -> tuple[RunsRead, pd.DataFrame]:
-    """Return the runs of ``(since, as_of]`` with their counts, and the credentials."""
+) -> _Read:
+    """Return the runs of ``(since, as_of]``, with their counts as far as they can be read."""
     from include.warehouse.source_reader import SourceReader
 
     policy = around.policy
@@ -240,8 +266,9 @@ def _read(
         credentials = reader.read_credentials()
         try:
             read = _read_runs(reader, around, since=since, open_ids=open_ids, with_counts=True)
+            counts = _counts_of(reader.shape)
         except SourceError as error:
-            if needs_counts or error.cause not in ("missing_column", "permission"):
+            if needs_counts or error.cause not in HIDDEN_COUNTS:
                 raise
             read = _read_runs(reader, around, since=since, open_ids=open_ids, with_counts=False)
             log.warning(
@@ -250,7 +277,19 @@ def _read(
                 error=str(error),
             )
             read = replace(read, runs=read.runs.assign(**dict.fromkeys(COUNT_COLUMNS, float("nan"))))
-    return read, credentials
+            counts = CountsRead(known=(), unread=str(error))
+    return _Read(runs=read, credentials=credentials, counts=counts)
+
+
+def _counts_of(shape: SourceShape) -> CountsRead:
+    """Return which counts a sync log has that was read with them: one of the source's shapes tells no outcomes."""
+    table = shape.runs
+    if not (absent := [name for name in RECORDS if name not in table.types]):
+        return ALL_READ
+    return CountsRead(
+        known=tuple(name for name in RECORDS if name in table.types),
+        unread=f"{shape.schema}.{table.name} has no columns {' and '.join(absent)} (docs/deployment.md)",
+    )
 
 
 def _read_runs(
@@ -261,10 +300,11 @@ def _read_runs(
     )
 
 
-def _check_run(task: str, around: _Surroundings, *, read: RunsRead, began: float) -> Any:
+def _check_run(task: str, around: _Surroundings, *, read: _Read, began: float) -> Any:
     """Return the record of what measuring cost the source, beside those of the checks."""
     from include.warehouse.check_runs import CheckRun
 
+    runs, unread = read.runs, read.counts.unread
     return CheckRun.of(
         check=task,
         window_from=around.window.start,
@@ -272,11 +312,11 @@ def _check_run(task: str, around: _Surroundings, *, read: RunsRead, began: float
         mode=str(RunMode.LIVE),
         filters={},
         status="seen",
-        rows_read=read.rows_read,
-        source_ms=read.ms,
+        rows_read=runs.rows_read,
+        source_ms=runs.ms,
         total_ms=(time.monotonic() - began) * 1000,
-        anomalies=dict(read.anomalies),
-        notes=tuple(read.notes),
+        anomalies=dict(runs.anomalies),
+        notes=runs.notes if unread is None else (*runs.notes, unread),
         computed_at=around.now,
     )
 

@@ -105,6 +105,13 @@ _STATEMENTS = (
     FROM unnest(%(checks)s::text[]) AS check_name
     CROSS JOIN generate_series(%(now)s - make_interval(days => least(%(days)s, 90)), %(now)s, '15 minutes') AS at
     """,
+    # As far back as claims are kept.
+    """
+    INSERT INTO monitoring.metric_emission (task, window_to, remembered_from, emitted_at, counts_known)
+    SELECT 'measure_syncs', at, at - interval '2 days', at,
+           ARRAY['records_processed', 'records_successful', 'records_failed']
+    FROM generate_series(%(now)s - interval '7 days', %(now)s, '15 minutes') AS at
+    """,
     """
     INSERT INTO monitoring.health_snapshot
     SELECT at, 'healthy', '{"status": "healthy"}', 900, at

@@ -14,6 +14,7 @@ from include.sync_health.causes import classify
 from include.sync_health.field_counts import COUNT_LIMIT
 from include.sync_health.frames import COUNT_COLUMNS, CREDENTIAL_COLUMNS, RUN_COLUMNS, id_text, require_columns
 from include.sync_health.metric_contract import FINISHED_STATUSES, UNKNOWN
+from include.sync_health.record_counts import RECORDS
 from include.sync_health.verdicts import ErrorClass
 
 STARTED, FINISHED = "started", "finished"
@@ -34,8 +35,6 @@ SYNC_EVENT_COLUMNS = (
     "error_class",  # str or None: of a failed sync, one of ErrorClass
 )
 """One row per start or end of a sync, ordered by ``at`` and then by id as the source orders it."""
-
-RECORDS = ("records_processed", "records_successful", "records_failed")
 
 Flags = NDArray[np.bool_]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from include.sync_health.frames import require_columns
-from include.sync_health.sync_events import RECORDS, STARTED, SYNC_EVENT_COLUMNS
+from include.sync_health.record_counts import OUTCOMES, RECORDS, tells_outcomes
+from include.sync_health.sync_events import STARTED, SYNC_EVENT_COLUMNS
 
 HOUR = timedelta(hours=1)
 
@@ -20,18 +22,24 @@ SYNC_HOUR_COLUMNS = (
     *HOUR_KEY,  # UTC, the beginning of the hour; str; str
     "syncs_started",  # int64: by the hour of their start; the rest is by the hour of their end
     "syncs_completed",  # int64
-    "syncs_clean",  # int64: completed with no failed record
-    "syncs_partial",  # int64: completed with a failed record
+    "syncs_clean",  # float64, whole: completed with no failed record; NaN: nobody can know (see NULLABLE)
+    "syncs_partial",  # float64, whole: completed with a failed record
     "syncs_failed",  # int64: not cancelled
     "syncs_cancelled",  # int64
     "syncs_timed",  # int64: completed, with a known duration
     "duration_seconds_sum",  # float64: of those
-    "records_processed",  # int64: sum over completed and failed syncs
-    "records_successful",  # int64
-    "records_failed",  # int64
+    "records_processed",  # float64, whole: sum over completed and failed syncs
+    "records_successful",  # float64, whole
+    "records_failed",  # float64, whole
     "failed_by_class",  # dict: error class to number of failed syncs
 )
 """One row per hour, environment and data type with a start or an end, ordered by the key."""
+
+OUTCOME_COLUMNS = ("syncs_clean", "syncs_partial", *OUTCOMES)
+"""What rests on the counts of records that succeeded and failed."""
+
+NULLABLE = ("syncs_clean", "syncs_partial", *RECORDS)
+"""Unknown where a completed or failed sync ended and the source's counts could not be read; of no sync they are 0."""
 
 
 def whole_hours(since: datetime, as_of: datetime) -> tuple[datetime, datetime]:
@@ -44,17 +52,21 @@ def whole_hours(since: datetime, as_of: datetime) -> tuple[datetime, datetime]:
     return _hour_of(since) + HOUR, _hour_of(as_of)
 
 
-def sync_hours(events: pd.DataFrame, *, since: datetime, as_of: datetime) -> pd.DataFrame:
+def sync_hours(
+    events: pd.DataFrame, *, since: datetime, as_of: datetime, known: Collection[str] = RECORDS
+) -> pd.DataFrame:
     """
     Return the whole hours of a read.
 
     Definitions are those of the daily aggregates: a completed sync is clean when none of its records failed, or their
-    number is unknown and its other counts leave none; sums take an unknown count for 0. A count beyond `COUNT_LIMIT` is
-    one that is unknown, which there also keeps a sync from being clean.
+    number is unknown and its other counts leave none; sums take a sync's unknown count for 0. A count beyond `COUNT_LIMIT`
+    is one that is unknown, which there also keeps a sync from being clean. Where a column as such cannot be read, what rests
+    on it is NaN in every row with a completed or failed sync.
 
     Args:
         events: `SYNC_EVENT_COLUMNS` of ``(since, as_of]``.
         since, as_of: what was read; aware.
+        known: those of `RECORDS` that could be read.
 
     Returns:
         `SYNC_HOUR_COLUMNS`, of the `whole_hours`.
@@ -90,11 +102,21 @@ def sync_hours(events: pd.DataFrame, *, since: datetime, as_of: datetime) -> pd.
     )
     sums = keyed.assign(**flags).groupby(key, sort=True).sum().reset_index()
     sums["duration_seconds_sum"] = sums["duration_seconds_sum"] / 1e6
+    unknown = _unknown(known)
+    has_ended = (sums["syncs_completed"] + sums["syncs_failed"]).to_numpy(np.int64) > 0
     for name in SYNC_HOUR_COLUMNS[len(key) : -1]:
-        if name != "duration_seconds_sum":
+        if name in NULLABLE:
+            sums[name] = np.where(has_ended & (name in unknown), np.nan, sums[name].to_numpy(np.float64))
+        elif name != "duration_seconds_sum":
             sums[name] = sums[name].astype("int64")
     sums["failed_by_class"] = _by_class(keyed.assign(error_class=rows["error_class"]), sums)
     return sums[list(SYNC_HOUR_COLUMNS)]
+
+
+def _unknown(known: Collection[str]) -> Collection[str]:
+    """Return those of `NULLABLE` that nobody can know without the other counts."""
+    unread = set(RECORDS) - set(known)
+    return unread if tells_outcomes(known) else unread | set(OUTCOME_COLUMNS)
 
 
 def _leaves_none(rows: pd.DataFrame) -> NDArray[np.bool_]:

@@ -19,9 +19,9 @@ from include.sync_health import metric_contract as contract
 from include.sync_health.frames import require_columns
 from include.sync_health.metric_contract import UNKNOWN, Metric, credential_status, labels_of, metrics_kept
 from include.sync_health.policy import MonitoringLevel
+from include.sync_health.record_counts import RECORDS
 from include.sync_health.sync_events import (
     FINISHED,
-    RECORDS,
     STARTED,
     SYNC_EVENT_COLUMNS,
     sync_events,
@@ -59,11 +59,14 @@ QUALITY_COLUMNS = (
     "environment",  # str
     "company_id",  # str; empty where nobody knows
     "data_type",  # str
-    "total",  # int64: records processed
-    "valid",  # int64: successful
-    "invalid",  # int64: failed
+    "total",  # float64, whole: records processed; NaN: the source's counts could not be read
+    "valid",  # float64, whole: successful; likewise
+    "invalid",  # float64, whole: failed; likewise
 )
 """Records by credential and data type."""
+
+QUALITY_COUNTS = QUALITY_COLUMNS[-3:]
+"""Its numbers, in the order of `RECORDS`."""
 
 COST_COLUMNS = (
     "check",  # str
@@ -215,16 +218,25 @@ def credential_samples(
     ]
 
 
-def quality_totals(runs: pd.DataFrame, credentials: pd.DataFrame, *, since: datetime, as_of: datetime) -> pd.DataFrame:
+def quality_totals(
+    runs: pd.DataFrame,
+    credentials: pd.DataFrame,
+    *,
+    since: datetime,
+    as_of: datetime,
+    known: Collection[str] = RECORDS,
+) -> pd.DataFrame:
     """
     Return the records of the completed and failed syncs that ended in ``(since, as_of]``; cancelled ones are left out.
 
-    A count that is unknown or beyond `COUNT_LIMIT` is taken for 0, as in the daily aggregates.
+    A sync's count that is unknown or beyond `COUNT_LIMIT` is taken for 0, as in the daily aggregates; the sums of a column
+    that as such could not be read are NaN.
 
     Args:
         runs: `RUN_COLUMNS` and `COUNT_COLUMNS`, in any order.
         credentials: as `sync_events` takes them.
         since, as_of: the window, open at its beginning; aware.
+        known: those of `RECORDS` that could be read.
 
     Returns:
         `QUALITY_COLUMNS`, ordered by credential and data type: one row for each that had such a sync.
@@ -236,8 +248,9 @@ def quality_totals(runs: pd.DataFrame, credentials: pd.DataFrame, *, since: date
     events = sync_events(runs, credentials, since=since, as_of=as_of)
     ended = events[events["status"].isin(("completed", "failed"))]
     key = ["credential_id", "environment", "company_id", "data_type"]
-    sums = ended.groupby(key, sort=True)[list(RECORDS)].sum().astype("int64").reset_index()
-    sums = sums.rename(columns=dict(zip(RECORDS, QUALITY_COLUMNS[-3:], strict=True)))
+    sums = ended.groupby(key, sort=True)[list(RECORDS)].sum().reset_index()
+    sums = sums.assign(**{name: np.nan for name in RECORDS if name not in known})
+    sums = sums.rename(columns=dict(zip(RECORDS, QUALITY_COUNTS, strict=True)))
     return pd.DataFrame(
         {
             name: _column(sums[name].astype(object).to_numpy(object)) if name in key else sums[name]
@@ -246,16 +259,24 @@ def quality_totals(runs: pd.DataFrame, credentials: pd.DataFrame, *, since: date
     )
 
 
-def quality_samples(totals: pd.DataFrame, *, level: MonitoringLevel, gone: pd.DataFrame | None = None) -> list[Sample]:
+def quality_samples(
+    totals: pd.DataFrame,
+    *,
+    level: MonitoringLevel,
+    gone: pd.DataFrame | None = None,
+    known: Collection[str] = RECORDS,
+) -> list[Sample]:
     """
     Return the quality of the data: records in all, valid and invalid ones, and the score.
 
-    The score is valid / total * 100 of the sums by the labels that are kept; absent where `success_percent` says none.
+    The score is valid / total * 100 of the sums by the labels that are kept; absent where `success_percent` says none. A sum
+    of which a part is unknown is unknown, and so absent.
 
     Args:
         totals: `QUALITY_COLUMNS`.
         level: which metrics and labels are kept.
         gone: `QUALITY_COLUMNS` of what was told before and has no sync any more: its records are 0.
+        known: those of `RECORDS` that could be read: of what is gone, nothing is told of the others.
 
     Raises:
         FrameError: a column is missing.
@@ -263,7 +284,8 @@ def quality_samples(totals: pd.DataFrame, *, level: MonitoringLevel, gone: pd.Da
     require_columns(totals, QUALITY_COLUMNS, name="totals")
     rows = totals
     if gone is not None and len(gone):
-        rows = pd.concat([totals, gone.assign(total=0, valid=0, invalid=0)], ignore_index=True)
+        zeros = {name: 0.0 if read in known else np.nan for name, read in zip(QUALITY_COUNTS, RECORDS, strict=True)}
+        rows = pd.concat([totals, gone.assign(**zeros)], ignore_index=True)
     labelled = _labelled(rows)
     samples: list[Sample] = []
     for metric, column in (
@@ -273,7 +295,8 @@ def quality_samples(totals: pd.DataFrame, *, level: MonitoringLevel, gone: pd.Da
     ):
         samples += _reduced(metric, labelled, labelled[column], level)
     names = list(labels_of(contract.QUALITY_SCORE, level=level))
-    sums = labelled.groupby(names, sort=False)[["total", "valid"]].sum().reset_index()
+    grouped = labelled.groupby(names, sort=False)
+    sums = pd.DataFrame({name: _whole_sums(grouped[name]) for name in ("total", "valid")}).reset_index()
     percents = success_percents(sums.rename(columns={"total": "records_processed", "valid": "records_successful"}))
     return samples + _told(contract.QUALITY_SCORE, sums, percents, level)
 
@@ -337,13 +360,19 @@ def _last(metric: Metric, rows: pd.DataFrame, values: pd.Series, level: Monitori
 
 
 def _reduced(metric: Metric, rows: pd.DataFrame, values: pd.Series, level: MonitoringLevel) -> list[Sample]:
-    """Return the sum, or the least, of the values that are known by the labels that are kept."""
+    """Return the sum of the values, or the least of those that are known, by the labels that are kept."""
     if metric not in metrics_kept(level) or rows.empty:
         return []
     names = list(labels_of(metric, level=level))
     grouped = rows[names].assign(value=values.to_numpy(np.float64)).groupby(names, sort=False)["value"]
-    found = (grouped.min() if metric.total == "least" else grouped.sum(min_count=1)).reset_index()
+    found = (grouped.min() if metric.total == "least" else _whole_sums(grouped)).reset_index()
     return _told(metric, found, found["value"], level)
+
+
+def _whole_sums(grouped: Any) -> pd.Series:
+    """Return the sum of each group; NaN where one of its values is unknown."""
+    sums: pd.Series = grouped.sum()
+    return sums.where(grouped.count() == grouped.size())
 
 
 def _told(metric: Metric, rows: pd.DataFrame, values: pd.Series, level: MonitoringLevel) -> list[Sample]:

@@ -13,8 +13,12 @@ from typing import Any
 
 import psycopg
 
+from include.sync_health.record_counts import CountsRead
 from include.warehouse.monitoring_session import storage_errors
-from include.warehouse.stored_values import aware, stored_moment
+from include.warehouse.stored_values import aware, storable_text, stored_moment
+
+MEASURE_SYNCS = "measure_syncs"
+"""The task that counts syncs."""
 
 METRICS_LOCK = 7_305_551_002_119_003
 """Key of the advisory lock; arbitrary, but the same in every version of this code."""
@@ -23,13 +27,13 @@ KEPT = timedelta(days=7)
 """How long claims are kept; the newest of a task always is."""
 
 _NEWEST = """
-    SELECT window_to, remembered_from FROM monitoring.metric_emission
+    SELECT window_to, remembered_from, counts_known, counts_unread FROM monitoring.metric_emission
     WHERE task = %s ORDER BY window_to DESC LIMIT 1
 """
 
 _CLAIM = """
-    INSERT INTO monitoring.metric_emission (task, window_to, remembered_from, emitted_at)
-    VALUES (%(task)s, %(window_to)s, %(remembered_from)s, %(now)s)
+    INSERT INTO monitoring.metric_emission (task, window_to, remembered_from, emitted_at, counts_known, counts_unread)
+    VALUES (%(task)s, %(window_to)s, %(remembered_from)s, %(now)s, %(known)s, %(unread)s)
 """
 
 _PRUNE = "DELETE FROM monitoring.metric_emission WHERE task = %(task)s AND window_to < %(before)s"
@@ -37,10 +41,16 @@ _PRUNE = "DELETE FROM monitoring.metric_emission WHERE task = %(task)s AND windo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emission:
-    """A claimed window; ``remembered_from`` is None for a task that counts no syncs. Both in UTC."""
+    """
+    A claimed window.
+
+    ``remembered_from`` is None for a task that counts no syncs; both times are in UTC. ``counts`` is None where nobody wrote
+    down which record counts could be read.
+    """
 
     window_to: datetime
     remembered_from: datetime | None
+    counts: CountsRead | None = None
 
 
 @storage_errors()
@@ -52,7 +62,23 @@ def newest_emission(conn: psycopg.Connection[Any], *, task: str) -> Emission | N
         StorageError: the schema is missing or the database unreachable.
     """
     row = conn.execute(_NEWEST, (task,)).fetchone()
-    return Emission(window_to=aware(row[0]), remembered_from=stored_moment(row[1])) if row else None
+    if row is None:
+        return None
+    window_to, remembered_from, known, unread = row
+    counts = None if known is None else CountsRead(known=tuple(known), unread=unread)
+    return Emission(window_to=aware(window_to), remembered_from=stored_moment(remembered_from), counts=counts)
+
+
+@storage_errors()
+def newest_counts(conn: psycopg.Connection[Any]) -> CountsRead | None:
+    """
+    Return which record counts the newest run that counted syncs could read; None where nobody wrote it down.
+
+    Raises:
+        StorageError: the schema is missing or the database unreachable.
+    """
+    newest = newest_emission(conn, task=MEASURE_SYNCS)
+    return newest.counts if newest else None
 
 
 @storage_errors()
@@ -74,6 +100,7 @@ def claim_window(
     window_to: datetime,
     now: datetime,
     remembered_from: datetime | None = None,
+    counts: CountsRead | None = None,
 ) -> bool:
     """
     Claim a window; False where it, or a newer one, is claimed already: then there is nothing to count or to tell.
@@ -88,6 +115,7 @@ def claim_window(
         window_to: the end of the window; aware.
         now: the wall clock; aware.
         remembered_from: see the column; aware.
+        counts: which record counts could be read; None: nobody says.
 
     Raises:
         ValueError: a naive datetime.
@@ -103,6 +131,8 @@ def claim_window(
         "window_to": moment,
         "remembered_from": None if remembered_from is None else aware(remembered_from),
         "now": aware(now),
+        "known": None if counts is None else list(counts.known),
+        "unread": None if counts is None or counts.unread is None else storable_text(counts.unread),
         "before": moment - KEPT,
     }
     conn.execute(_CLAIM, values)

@@ -19,6 +19,7 @@ from include.sync_health.health import StoredHealth
 from include.sync_health.metric_contract import CREDENTIAL_STATUSES, SYNC_FAILURES, UNKNOWN, metrics_kept
 from include.sync_health.policy import MonitoringLevel
 from include.warehouse.health_snapshots import newest_health
+from include.warehouse.metric_emissions import newest_counts
 from include.warehouse.monitoring_session import storage_errors
 from include.warehouse.snapshots import KNOWN_CREDENTIALS
 from include.warehouse.stored_values import aware
@@ -145,7 +146,8 @@ class MetricRows:
             ``detailed``, where nobody tells them.
         credentials: environment, status, company_id, credential_id; True for what a credential is now, False for what
             it was within `STATUS_KEPT`; when its token expires, or None.
-        quality: environment, data_type, company_id, credential_id; records total, valid, invalid.
+        quality: environment, data_type, company_id, credential_id; records total, valid, invalid, each None where the
+            source's counts could not be read.
         api_sources: source, status (available, unavailable, failing), whether it has response times, whether it was read.
         api_calls: of the one source that is believed for calls: environment, endpoint, status_code as text, company_id,
             credential_id; requests, errors, timed calls, their milliseconds, and how many lie in each bucket of the
@@ -157,6 +159,7 @@ class MetricRows:
         deliveries: kind of channel, messages that wait, when the oldest of them was made or None, messages given up that
             were made within `DEAD_WITHIN`.
         health: the newest health check; None without any.
+        counts: those of `RECORDS` that the newest run could read; None: nobody wrote it down.
     """
 
     syncs: Sequence[Row]
@@ -170,6 +173,7 @@ class MetricRows:
     alerts: Sequence[Row]
     deliveries: Sequence[Row]
     health: StoredHealth | None
+    counts: Sequence[str] | None = None
 
 
 @storage_errors()
@@ -222,6 +226,7 @@ def read_metric_rows(
             alerts=rows(_ALERTS),
             deliveries=rows(_DELIVERIES),
             health=newest_health(conn),
+            counts=None if (newest := newest_counts(conn)) is None else newest.known,
         )
 
 

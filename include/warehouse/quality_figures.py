@@ -21,6 +21,7 @@ from include.warehouse.day_sums import read_day_sums, summed_up
 from include.warehouse.figures import conditions, percent, require_days
 from include.warehouse.monitoring_session import storage_errors
 from include.warehouse.quality_history import computed_days
+from include.warehouse.unknown_records import judged_syncs, why_unavailable
 
 TREND_COLUMNS = (
     "first_day",  # datetime.date: of the whole period, which the range may cut
@@ -56,17 +57,19 @@ class QualityTotals:
     The data quality of some days.
 
     Args:
-        records_processed, records_failed: of completed and failed syncs, as they were counted.
+        records_processed, records_failed: of completed and failed syncs, as they were counted. Of failed ones None where the
+            source does not count them.
         records_scored, successful_scored: of those whose counts do not contradict themselves: what the rates are of.
         inconsistent: syncs whose counts do contradict themselves.
         score_low, score_high: Wilson's 95 % interval of the score, percent; None without a score.
         completeness: percent of the required fields that were there, of the records with detail; None: no detail tells.
         syncs_with_detail: whose details tell which fields were absent.
         coverage: percent of the completed and failed syncs that have such detail; None: none ended.
+        unavailable: None, or the sentence that says of how many syncs the failed records are unknown, and why.
     """
 
     records_processed: int = 0
-    records_failed: int = 0
+    records_failed: int | None = 0
     records_scored: int = 0
     successful_scored: int = 0
     inconsistent: int = 0
@@ -75,6 +78,7 @@ class QualityTotals:
     completeness: float | None = None
     syncs_with_detail: int = 0
     coverage: float | None = None
+    unavailable: str | None = None
 
     @property
     def failure_rate(self) -> float | None:
@@ -123,7 +127,7 @@ def quality_of_days(
     data_type: str | None = None,
 ) -> QualityTotals:
     """
-    Return the data quality of some days together; one statement.
+    Return the data quality of some days together; one statement, and a second where failed records are unknown.
 
     Args:
         conn: any session; nothing is written or committed.
@@ -140,10 +144,13 @@ def quality_of_days(
     row = summed_up(sums)
     if not row:
         return QualityTotals()
-    counts = ("records_processed", "records_failed", "records_scored", "successful_scored", "inconsistent")
+    counts = ("records_processed", "records_scored", "successful_scored", "inconsistent")
     ratios = ("score_low", "score_high", "completeness", "coverage")
+    ended, judged = map(int, judged_syncs(sums)[["ended", "judged"]].sum())
     return QualityTotals(
         **{name: int(row[name]) for name in counts},
+        records_failed=int(row["records_failed"]) if judged == ended else None,
+        unavailable=why_unavailable(conn, ended=ended, counted=ended, judged=judged),
         **{name: row[name] for name in ratios},
         syncs_with_detail=int(row["syncs_with_detail"] or 0),
     )

@@ -9,10 +9,11 @@ import pandas as pd
 import psycopg
 
 from include.sync_health.frames import require_columns
-from include.sync_health.sync_metrics import QUALITY_COLUMNS
-from include.warehouse.metric_emissions import claim_window
+from include.sync_health.sync_metrics import QUALITY_COLUMNS, QUALITY_COUNTS
+from include.warehouse.metric_emissions import claim_window, lock_metrics
 from include.warehouse.monitoring_session import storage_errors
-from include.warehouse.stored_values import aware, storable_json
+from include.warehouse.stored_values import aware
+from include.warehouse.whole_counts import rows_with_counts
 
 MEASURE_QUALITY = "measure_quality"
 """The task of ``metric_emission`` that tells the quality of data."""
@@ -36,6 +37,11 @@ _REPLACE = f"""
     )
     RETURNING {_COLUMNS}
 """  # noqa: S608 -- only constants of this module
+
+_FORGET = """
+    UPDATE monitoring.quality_gauge SET total = NULL, valid = NULL, invalid = NULL, as_of = %(as_of)s
+    WHERE as_of < %(as_of)s
+"""
 
 
 @storage_errors()
@@ -63,8 +69,28 @@ def replace_quality_gauges(
     require_columns(totals, QUALITY_COLUMNS, name="totals")
     if not claim_window(conn, task=MEASURE_QUALITY, window_to=as_of, now=now):
         return None
-    rows = storable_json(totals[list(QUALITY_COLUMNS)].astype(object).to_dict("records"))
+    rows = rows_with_counts(totals[list(QUALITY_COLUMNS)], counts=QUALITY_COUNTS)
     gone = conn.execute(_REPLACE.encode(), {"rows": rows, "as_of": aware(as_of)}).fetchall()
     return pd.DataFrame(gone, columns=list(QUALITY_COLUMNS)).astype(
-        {name: "int64" if name in ("total", "valid", "invalid") else object for name in QUALITY_COLUMNS}
+        {name: "float64" if name in QUALITY_COUNTS else object for name in QUALITY_COLUMNS}
     )
+
+
+@storage_errors()
+def forget_quality_gauges(conn: psycopg.Connection[Any], *, as_of: datetime) -> int:
+    """
+    Make the records unknown, whose keys stay; return of how many: what was read a while ago is not that of the last day.
+
+    For a window whose counts cannot be read. It claims nothing, so that a retry may still tell it; what a newer window has
+    told stays.
+
+    Args:
+        conn: in a transaction; nothing is committed.
+        as_of: the end of the window; aware.
+
+    Raises:
+        ValueError: a naive datetime.
+        StorageError: the schema is missing or the database unreachable, or the lock was held for too long.
+    """
+    lock_metrics(conn)
+    return conn.execute(_FORGET, {"as_of": aware(as_of)}).rowcount

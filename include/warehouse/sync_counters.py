@@ -17,15 +17,14 @@ import pandas as pd
 import psycopg
 
 from include.sync_health.frames import require_columns
-from include.sync_health.sync_events import RECORDS, SYNC_EVENT_COLUMNS
+from include.sync_health.record_counts import ALL_READ, RECORDS, CountsRead
+from include.sync_health.sync_events import SYNC_EVENT_COLUMNS
 from include.sync_health.sync_metrics import STATUS_COLUMNS, counter_increments
-from include.warehouse.metric_emissions import claim_window, lock_metrics, newest_emission
+from include.warehouse.metric_emissions import MEASURE_SYNCS, claim_window, lock_metrics, newest_emission
 from include.warehouse.monitoring_session import storage_errors
 from include.warehouse.snapshots import KNOWN_CREDENTIALS
-from include.warehouse.stored_values import aware, storable_json
-
-MEASURE_SYNCS = "measure_syncs"
-"""The task of ``metric_emission`` that counts syncs."""
+from include.warehouse.stored_values import aware
+from include.warehouse.whole_counts import rows_with_counts
 
 SPARE = timedelta(days=1)
 """For how much longer than a sync may show up its id is remembered."""
@@ -127,6 +126,7 @@ def count_syncs(
     as_of: datetime,
     late_syncs: timedelta,
     now: datetime,
+    counts: CountsRead = ALL_READ,
 ) -> Counted | None:
     """
     Count what has not been counted and claim the window; None where it, or a newer one, was claimed: nothing is done.
@@ -143,6 +143,8 @@ def count_syncs(
         window_from, as_of: the run's own window, open at its beginning; aware.
         late_syncs: how late a sync may show up.
         now: the wall clock; aware.
+        counts: which record counts could be read; the claim keeps it. What could not is NaN in ``events``: the last sync's
+            records are unknown then, and the counters rise all the same.
 
     Raises:
         FrameError: a column is missing.
@@ -154,14 +156,15 @@ def count_syncs(
     newest = newest_emission(conn, task=MEASURE_SYNCS)
     remembered = (newest and newest.remembered_from) or aware(window_from)
     forgotten = max(remembered, aware(as_of) - late_syncs - SPARE)
-    if not claim_window(conn, task=MEASURE_SYNCS, window_to=as_of, now=now, remembered_from=forgotten):
+    if not claim_window(conn, task=MEASURE_SYNCS, window_to=as_of, now=now, remembered_from=forgotten, counts=counts):
         return None
     candidates = events[events["at"] > pd.Timestamp(remembered)].drop_duplicates(["kind", "sync_id"], keep="last")
     added = candidates.iloc[_added(conn, candidates)].reset_index(drop=True)
     increments = counter_increments(added)
     found: set[str] = set()
     if len(increments):
-        found = {each for (each,) in conn.execute(_RAISE.encode(), {"rows": _rows(increments), "now": aware(now)})}
+        rows = rows_with_counts(increments, counts=RECORDS)
+        found = {each for (each,) in conn.execute(_RAISE.encode(), {"rows": rows, "now": aware(now)})}
     conn.execute(_FORGET, (forgotten,))
     return Counted(
         events=added,
@@ -218,8 +221,3 @@ def _added(conn: psycopg.Connection[Any], candidates: pd.DataFrame) -> list[int]
         {"kinds": candidates["kind"].tolist(), "ids": candidates["sync_id"].tolist(), "micros": micros.tolist()},
     ).fetchone()
     return sorted(row[0]) if row else []
-
-
-def _rows(increments: pd.DataFrame) -> Any:
-    rows = increments.assign(**{name: increments[name].astype("Int64") for name in RECORDS}).astype(object)
-    return storable_json(rows.where(rows.notna(), None).to_dict("records"))

@@ -6,12 +6,14 @@ By hour they come from ``monitoring.sync_hour``, which knows environments and da
 
 Two definitions of success stand side by side, because upstream has both: loose is completed, strict is completed with no
 failed record. Both are percent of the completed and failed syncs; one that a user cancelled is neither.
+
+Where the source's record counts could not be read, a number that rests on them is unknown, and so is every sum with a part that
+is. Ratios are of the part that is known, and its coverage stands beside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any
@@ -24,29 +26,34 @@ from psycopg import sql
 
 from include.sync_health.daily_quality import ERROR_CLASSES
 from include.sync_health.quality_rollups import Period, roll_up
+from include.sync_health.record_counts import OUTCOMES, RECORDS
 from include.warehouse.day_sums import read_day_sums, summed_up
-from include.warehouse.figures import conditions, percent, ratio, require_days, require_hours
+from include.warehouse.figures import conditions, require_days, require_hours
 from include.warehouse.monitoring_session import storage_errors
 from include.warehouse.quality_history import computed_days
+from include.warehouse.sync_totals import KnownPart, SyncTotals
+from include.warehouse.unknown_records import judged_syncs, why_unavailable
 
 _RATES = (
     "success_rate",  # float64, percent, loose: completed of completed and failed; NaN: none ended
-    "strict_success_rate",  # float64, percent: completed with no failed record, of the same
+    "strict_success_rate",  # float64, percent: completed with no failed record, of those of which it is known
     "duration_avg_seconds",  # float64: of the syncs whose duration is known; NaN: of none
-    "records_per_sync",  # float64: records processed by each completed or failed sync; NaN: none ended
+    "records_per_sync",  # float64: records processed by each completed or failed sync, of those of which it is known
+    "records_coverage",  # float64, percent: completed and failed syncs whose processed records are known; NaN: none ended
+    "outcome_coverage",  # float64, percent: those of which is known whether records failed
 )
 
 HOUR_COLUMNS = (
     "hour",  # datetime64[us, UTC]: its beginning
     "started",  # int64: syncs that started in it
     "completed",  # int64: syncs that ended in it, whenever they started; likewise what follows
-    "clean",  # int64: completed with no failed record
-    "partial",  # int64: completed with a failed record
+    "clean",  # float64, whole: completed with no failed record; NaN: unknown of one of them
+    "partial",  # float64, whole: completed with a failed record; likewise
     "failed",  # int64: not cancelled
     "cancelled",  # int64
-    "records_processed",  # int64: of completed and failed syncs
-    "records_successful",  # int64
-    "records_failed",  # int64
+    "records_processed",  # float64, whole: of completed and failed syncs; NaN: unknown of one of them
+    "records_successful",  # float64, whole; likewise
+    "records_failed",  # float64, whole; likewise
     *_RATES,
 )
 """One row per UTC hour that has a row in ``sync_hour``."""
@@ -55,103 +62,43 @@ DAY_COLUMNS = (
     "day",  # datetime.date: of the reporting time zone
     "total",  # int64: completed, failed, cancelled, open, and those of a status that nobody knows
     "completed",  # int64: syncs of that day: of their end, an open one's of its start
-    "clean",
-    "partial",
+    "clean",  # float64, whole; NaN: unknown, see `include.warehouse.unknown_records`
+    "partial",  # float64, whole; likewise
     "failed",
     "cancelled",
     "open",  # int64: pending or running when the day was computed last
-    "records_processed",
-    "records_successful",
-    "records_failed",
+    "records_processed",  # int64
+    "records_successful",  # float64, whole; likewise
+    "records_failed",  # float64, whole; likewise
     *_RATES,
     "is_final",  # bool: late data is in
 )
 """One row per day that was computed; a day without a sync has zeros."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncTotals:
-    """
-    The syncs of a range of time.
+_ALL = "coalesce(sum({0}), 0)::bigint"
+_WHOLE = "CASE WHEN count(*) = count({0}) THEN coalesce(sum({0}), 0)::bigint END"
+_ENDED_WITH = "coalesce(sum(syncs_completed + syncs_failed) FILTER (WHERE {0} IS NOT NULL), 0)::bigint"
+_SUM_OF = {
+    "started": _ALL.format("syncs_started"),
+    "completed": _ALL.format("syncs_completed"),
+    "clean": _WHOLE.format("syncs_clean"),
+    "partial": _WHOLE.format("syncs_partial"),
+    "failed": _ALL.format("syncs_failed"),
+    "cancelled": _ALL.format("syncs_cancelled"),
+    **{name: _WHOLE.format(name) for name in RECORDS},
+    "timed": _ALL.format("syncs_timed"),
+    "duration_seconds": "coalesce(sum(duration_seconds_sum), 0)::float8",
+    "counted": _ENDED_WITH.format("records_processed"),
+    "counted_records": _ALL.format("records_processed"),
+    "judged": _ENDED_WITH.format("syncs_clean"),
+    "judged_clean": _ALL.format("syncs_clean"),
+}
+"""What each sum is in SQL; of what may be unknown, NULL where one of its parts is."""
+_SUM_NAMES = tuple(_SUM_OF)
+_MAYBE_UNKNOWN = ("clean", "partial", *RECORDS)
 
-    Args:
-        total: of hours: that started within; of days: all of the days, open ones too. The others are counted by their end.
-        completed, clean, partial, failed, cancelled: how they ended; clean and partial are completed ones.
-        timed: completed syncs whose duration is known.
-        duration_seconds: of those together.
-        records_processed, records_successful, records_failed: of completed and failed syncs.
-        failed_by_class: failed syncs by `ErrorClass`, those that have any, the most frequent first.
-        failed_unclassified: failed ones whose class nobody recorded: of days computed by the first definition.
-    """
-
-    total: int = 0
-    completed: int = 0
-    clean: int = 0
-    partial: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    timed: int = 0
-    duration_seconds: float = 0.0
-    records_processed: int = 0
-    records_successful: int = 0
-    records_failed: int = 0
-    failed_by_class: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    failed_unclassified: int = 0
-
-    @property
-    def finished(self) -> int:
-        """Completed and failed ones: what rates are of."""
-        return self.completed + self.failed
-
-    @property
-    def success_rate(self) -> float | None:
-        """Percent that completed, loose; None: none ended."""
-        return percent(self.completed, self.finished)
-
-    @property
-    def strict_success_rate(self) -> float | None:
-        """Percent that completed with no failed record; None: none ended."""
-        return percent(self.clean, self.finished)
-
-    @property
-    def duration_avg_seconds(self) -> float | None:
-        """Mean of the known durations; None: none is known."""
-        return ratio(self.duration_seconds, self.timed)
-
-    @property
-    def records_per_sync(self) -> float | None:
-        """Records processed by each sync that ended; None: none did."""
-        return ratio(self.records_processed, self.finished)
-
-
-_SUMS = sql.SQL(
-    """
-    coalesce(sum(syncs_started), 0)::bigint AS started,
-    coalesce(sum(syncs_completed), 0)::bigint AS completed,
-    coalesce(sum(syncs_clean), 0)::bigint AS clean,
-    coalesce(sum(syncs_partial), 0)::bigint AS partial,
-    coalesce(sum(syncs_failed), 0)::bigint AS failed,
-    coalesce(sum(syncs_cancelled), 0)::bigint AS cancelled,
-    coalesce(sum(records_processed), 0)::bigint AS records_processed,
-    coalesce(sum(records_successful), 0)::bigint AS records_successful,
-    coalesce(sum(records_failed), 0)::bigint AS records_failed,
-    coalesce(sum(syncs_timed), 0)::bigint AS timed,
-    coalesce(sum(duration_seconds_sum), 0)::float8 AS duration_seconds
-"""
-)
-_SUM_NAMES = (
-    "started",
-    "completed",
-    "clean",
-    "partial",
-    "failed",
-    "cancelled",
-    "records_processed",
-    "records_successful",
-    "records_failed",
-    "timed",
-    "duration_seconds",
-)
+_SUMS = sql.SQL(", ".join(_SUM_OF.values()))  # only constants of this module
 
 _BY_HOUR = sql.SQL("SELECT hour, {sums} FROM {hours} GROUP BY hour ORDER BY hour")
 _OF_HOURS = sql.SQL("SELECT {sums} FROM {hours}")
@@ -200,11 +147,13 @@ def syncs_by_hour(
     return pd.DataFrame(
         {
             "hour": pd.to_datetime(found["hour"], utc=True).astype("datetime64[us, UTC]"),
-            **{name: found[name].astype(np.int64) for name in counts},
+            **{name: number[name] if name in _MAYBE_UNKNOWN else number[name].astype(np.int64) for name in counts},
             "success_rate": _ratios(100 * number["completed"], finished),
-            "strict_success_rate": _ratios(100 * number["clean"], finished),
+            "strict_success_rate": _ratios(100 * number["judged_clean"], number["judged"]),
             "duration_avg_seconds": _ratios(number["duration_seconds"], number["timed"]),
-            "records_per_sync": _ratios(number["records_processed"], finished),
+            "records_per_sync": _ratios(number["counted_records"], number["counted"]),
+            "records_coverage": _ratios(100 * number["counted"], finished),
+            "outcome_coverage": _ratios(100 * number["judged"], finished),
         },
         columns=list(HOUR_COLUMNS),
     )
@@ -220,7 +169,9 @@ def syncs_of_hours(
     data_type: str | None = None,
 ) -> SyncTotals:
     """
-    Return the syncs of all hours that begin in [start, end) together; two statements, else as `syncs_by_hour`.
+    Return the syncs of all hours that begin in [start, end) together; else as `syncs_by_hour`.
+
+    Two statements, and a third where records are unknown.
 
     Raises:
         RequestError: an instant is naive, or the range is none.
@@ -231,11 +182,21 @@ def syncs_of_hours(
     row = conn.execute(_OF_HOURS.format(sums=_SUMS, hours=hours), parameters).fetchone()
     sums = dict(zip(_SUM_NAMES, row or (0,) * len(_SUM_NAMES), strict=True))
     by_class = dict(conn.execute(_CLASSES.format(hours=hours), parameters).fetchall())
+    known = KnownPart(
+        counted=sums.pop("counted"),
+        records_processed=sums.pop("counted_records"),
+        judged=sums.pop("judged"),
+        clean=sums.pop("judged_clean"),
+    )
     return SyncTotals(
         total=sums.pop("started"),
         **sums,
         failed_by_class=_frequent_first(by_class),
         failed_unclassified=max(sums["failed"] - sum(by_class.values()), 0),
+        known=known,
+        unavailable=why_unavailable(
+            conn, ended=sums["completed"] + sums["failed"], counted=known.counted, judged=known.judged
+        ),
     )
 
 
@@ -252,7 +213,8 @@ def syncs_by_day(
     """
     Return the syncs of each day that was computed: `DAY_COLUMNS`, oldest first.
 
-    A day that was never computed is left out. Two statements, one of them over the small ledger.
+    A day that was never computed is left out: none is where the record counts may not be read. Two statements, one of them
+    over the small ledger.
 
     Args:
         conn: any session; nothing is written or committed.
@@ -274,6 +236,9 @@ def syncs_by_day(
     final = {**dict(zip(ledger["day"], ledger["is_final"], strict=True)), **rolled["is_final"].to_dict()}
     rolled = rolled.reindex(days)
     finished = (rolled["syncs_completed"] + rolled["syncs_failed"]).to_numpy(np.float64)
+    of_judged = judged_syncs(sums).groupby("day").sum().reindex(days, fill_value=0.0)
+    judged = of_judged["judged"].to_numpy(np.float64)
+    is_unknown = judged < of_judged["ended"].to_numpy(np.float64)
     names = {
         name: f"syncs_{name}" for name in ("total", "completed", "clean", "partial", "failed", "cancelled", "open")
     }
@@ -283,10 +248,14 @@ def syncs_by_day(
             "day": pd.Series(days, dtype=object),
             **{name: rolled[column].fillna(0).to_numpy(np.int64) for name, column in names.items()},
             **{
-                name: rolled[name].to_numpy(np.float64)
-                for name in ("success_rate", "strict_success_rate", "duration_avg_seconds")
+                name: np.where(is_unknown, np.nan, rolled[names[name]].fillna(0).to_numpy(np.float64))
+                for name in ("clean", "partial", *OUTCOMES)
             },
+            **{name: rolled[name].to_numpy(np.float64) for name in ("success_rate", "duration_avg_seconds")},
+            "strict_success_rate": _ratios(100 * of_judged["clean"].to_numpy(np.float64), judged),
             "records_per_sync": _ratios(rolled["records_processed"].to_numpy(np.float64), finished),
+            "records_coverage": _ratios(100 * finished, finished),
+            "outcome_coverage": _ratios(100 * judged, finished),
             "is_final": np.array([bool(final[day]) for day in days], dtype=bool),
         },
         columns=list(DAY_COLUMNS),
@@ -304,7 +273,7 @@ def syncs_of_days(
     data_type: str | None = None,
 ) -> SyncTotals:
     """
-    Return the syncs of some days together; one statement, else as `syncs_by_day`.
+    Return the syncs of some days together; else as `syncs_by_day`. One statement, and a second where records are unknown.
 
     Raises:
         RequestError: the range is none.
@@ -318,16 +287,27 @@ def syncs_of_days(
         return SyncTotals()
     timed = int(row["syncs_timed"] or 0)
     by_class = {str(each): int(row[f"failed_{each}"] or 0) for each in ERROR_CLASSES}
+    count = {
+        name: int(row[f"syncs_{name}"]) for name in ("total", "completed", "clean", "partial", "failed", "cancelled")
+    }
+    count |= {name: int(row[name]) for name in RECORDS}
+    of_judged = judged_syncs(sums)[["ended", "judged", "clean"]].sum().astype(int)
+    known = KnownPart(
+        counted=int(of_judged["ended"]),
+        records_processed=count["records_processed"],
+        judged=int(of_judged["judged"]),
+        clean=int(of_judged["clean"]),
+    )
+    unknown = () if known.judged == known.counted else ("clean", "partial", *OUTCOMES)
+    told: dict[str, Any] = {name: None if name in unknown else number for name, number in count.items()}
     return SyncTotals(
-        **{
-            name: int(row[f"syncs_{name}"])
-            for name in ("total", "completed", "clean", "partial", "failed", "cancelled")
-        },
+        **told,
         timed=timed,
         duration_seconds=(row["duration_avg_seconds"] or 0.0) * timed,
-        **{name: int(row[name]) for name in ("records_processed", "records_successful", "records_failed")},
         failed_by_class=_frequent_first(by_class),
-        failed_unclassified=max(int(row["syncs_failed"]) - sum(by_class.values()), 0),
+        failed_unclassified=max(count["failed"] - sum(by_class.values()), 0),
+        known=known,
+        unavailable=why_unavailable(conn, ended=known.counted, counted=known.counted, judged=known.judged),
     )
 
 

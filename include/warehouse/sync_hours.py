@@ -9,9 +9,10 @@ import pandas as pd
 import psycopg
 
 from include.sync_health.frames import require_columns
-from include.sync_health.sync_hours import HOUR_KEY, SYNC_HOUR_COLUMNS
+from include.sync_health.sync_hours import HOUR_KEY, NULLABLE, SYNC_HOUR_COLUMNS
 from include.warehouse.monitoring_session import storage_errors
-from include.warehouse.stored_values import aware, storable_json
+from include.warehouse.stored_values import aware
+from include.warehouse.whole_counts import rows_with_counts
 
 _VALUES = SYNC_HOUR_COLUMNS[len(HOUR_KEY) :]
 _KEY, _COLUMNS = ", ".join(HOUR_KEY), ", ".join(SYNC_HOUR_COLUMNS)
@@ -61,7 +62,7 @@ def replace_sync_hours(
     require_columns(hours, SYNC_HOUR_COLUMNS, name="hours")
     if first > last:
         return 0
-    rows = storable_json(hours[list(SYNC_HOUR_COLUMNS)].astype(object).to_dict("records"))
+    rows = rows_with_counts(hours[list(SYNC_HOUR_COLUMNS)], counts=NULLABLE)
     values = {"rows": rows, "first": aware(first), "last": aware(last), "now": aware(now)}
     row = conn.execute(_REPLACE.encode(), values).fetchone()
     return int(row[0]) if row else 0

@@ -71,7 +71,7 @@ class Quality:
     company_id: str = "1"
     credential_id: str = "7"
     data_type: str = "customers"
-    records: tuple[int, int, int] = (100, 98, 2)
+    records: tuple[int | None, int | None, int | None] = (100, 98, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,15 +279,20 @@ def _status(each: Snapshot, level: MonitoringLevel) -> tuple[str, tuple[tuple[st
 
 def _expected_quality(rows: Iterable[Quality], level: MonitoringLevel) -> Named:
     found: Named = defaultdict(float)
+    unknown = set()
     for each in rows:
         ids = {"company_id": each.company_id, "credential_id": each.credential_id}
         labels = _kept(level, environment=each.environment, data_type=each.data_type, **ids)
         for name, number in zip(("total", "valid", "invalid"), each.records, strict=True):
-            found[f"servicetitan_data_quality_{name}_records", labels] += number
+            found[f"servicetitan_data_quality_{name}_records", labels] += number or 0
+            if number is None:
+                unknown.add((f"servicetitan_data_quality_{name}_records", labels))
+    for key in unknown:
+        del found[key]
     for (name, labels), total in list(found.items()):
         if name == "servicetitan_data_quality_total_records" and total:
-            valid = found["servicetitan_data_quality_valid_records", labels]
-            if 0 <= valid <= total:
+            valid = found.get(("servicetitan_data_quality_valid_records", labels))
+            if valid is not None and 0 <= valid <= total:
                 found["servicetitan_data_quality_score_percent", labels] = valid / total * 100
     return found
 
@@ -365,6 +370,7 @@ def everything(now: datetime) -> Planted:
             Quality(),
             Quality(data_type="invoices", records=(0, 0, 0)),
             Quality(company_id="2", credential_id="9", records=(3, 1, 2)),
+            Quality(company_id="5", credential_id="12", environment="integration", records=(7, None, None)),
         ),
         calls=(
             Calls(histogram=histogram),

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from include.dashboard.exposition import written
 from include.dashboard.metric_families import BOUNDS, IMPORTANCE, metric_families
+from include.dashboard.monitor_families import monitor_families
 from include.sync_health import metric_contract
 from include.sync_health.metric_contract import OWN, metrics_kept, prometheus_name
 from include.sync_health.policy import MonitoringLevel
+from include.sync_health.record_counts import RECORDS
 from include.sync_health.response_times import HISTOGRAM_MS
 from include.warehouse.metric_reader import MetricRows, told_sources
 from tests.dashboard.planted_metrics import BUCKETS, Calls, Counter, Planted, Quality, expected, parsed
@@ -64,7 +66,7 @@ def planted_rows(draw: st.DrawFn) -> Planted:
         company_id=COMPANIES,
         credential_id=CREDENTIALS,
         data_type=TYPES,
-        records=st.tuples(COUNTS, COUNTS, COUNTS),
+        records=st.tuples(*[COUNTS | st.none()] * 3),
     )
     calls = st.builds(
         Calls,
@@ -146,6 +148,32 @@ def test_the_order_of_rows_does_not_matter(planted: Planted, level: MonitoringLe
     one, other = (parsed(written(metric_families(each, level=level, now=NOW)).decode()) for each in (rows, turned))
 
     assert {key: pytest.approx(number, rel=1e-9) for key, number in one.items()} == other
+
+
+NO_ROWS = rows_of(Planted())
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        pytest.param(None, {}, id="nobody wrote it down: nothing is told"),
+        pytest.param((), {"processed": 0, "successful": 0, "failed": 0}, id="none may be read"),
+        pytest.param(
+            ("records_processed",), {"processed": 1, "successful": 0, "failed": 0}, id="the log tells no outcomes"
+        ),
+        pytest.param(RECORDS, {"processed": 1, "successful": 1, "failed": 1}, id="all may"),
+    ],
+)
+def test_it_is_told_which_record_counts_can_be_read(known: tuple[str, ...] | None, told: dict[str, int]) -> None:
+    """Beside series that are absent; the help says how to switch them on."""
+    families = monitor_families(replace(NO_ROWS, counts=known), intervals={}, policy_is_wrong=False, now=NOW)
+    text = written([each for each in families if each.name == "servicetitan_monitor_record_count_available"]).decode()
+
+    assert parsed(text) == {
+        ("servicetitan_monitor_record_count_available", frozenset({("count", f"records_{name}")})): number
+        for name, number in told.items()
+    }
+    assert ("GRANT SELECT" in text) is bool(told)
 
 
 def test_each_metric_of_the_contract_has_its_place() -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
+
+from include.dashboard.metrics_page import figures_of
 from include.orchestration.check_tasks import RunFacts
 from include.orchestration.measuring import measure_quality, measure_syncs
 from include.simulation.statsd_server import Series, StatsdServer
 from include.sync_health.checks import DATA_QUALITY, SYNC_FAILURES, Check
+from include.sync_health.policy import Policy
+from include.sync_health.record_counts import RECORDS
+from include.warehouse.monitoring_session import connect
+from tests.dashboard.planted_metrics import parsed
 from tests.orchestration.monitored_world import NOON, MonitoredWorld
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -61,3 +69,31 @@ def company(world: MonitoredWorld) -> str:
     """Return the company's id."""
     (row,) = world.rows("SELECT DISTINCT company_id FROM monitoring.credential_snapshot")
     return str(row["company_id"])
+
+
+READER = "narrow_metrics"
+"""A role that may read all of the source but, at first, the counts of records."""
+
+
+def hide_counts(world: MonitoredWorld) -> None:
+    """Let the monitor read the source as `READER` from now on, without a right on the counts."""
+    with psycopg.connect(world.source_dsn, autocommit=True) as owner:
+        if not owner.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (READER,)).fetchone():
+            owner.execute(f"CREATE ROLE {READER} LOGIN PASSWORD 'pw'".encode())
+        owner.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}".encode())
+        table = world.hub.shape.log_table
+        kept = ", ".join(("id", *(name for name in world.hub.shape.log_columns if name not in RECORDS)))
+        owner.execute(f"REVOKE SELECT ON {table} FROM {READER}".encode())
+        owner.execute(f"GRANT SELECT ({kept}) ON {table} TO {READER}".encode())
+    world.as_role(READER, "pw")
+
+
+def page(world: MonitoredWorld, *, now: datetime) -> Mapping[str, float]:
+    """Return what ``/metrics`` says: each series by its name, those of our own with their first label's value."""
+    with connect(world.monitoring_dsn) as conn:
+        figures = figures_of(conn, policy=Policy(), policy_is_wrong=False, now=now)
+    found = {}
+    for (name, labels), value in parsed(figures.written(budgets=[], seconds=0.0).decode()).items():
+        told = dict(labels)
+        found[f"{name} {told['count']}" if "count" in told else f"{name} {told.get('status', '')}".strip()] = value
+    return found

@@ -1,4 +1,4 @@
-"""The quality of data as a run tells it, and what is left where the columns of the counts may not be read."""
+"""The quality of data as a run tells it: of the last 24 hours, once."""
 
 from __future__ import annotations
 
@@ -6,24 +6,12 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from include.simulation.hub_plus import Run
 from include.simulation.statsd_server import StatsdServer
 from include.sync_health.checks import DATA_QUALITY
-from include.sync_health.errors import SourceError
-from tests.orchestration.measured_world import (
-    COMPLETED,
-    DAY,
-    HOUR,
-    MINUTE,
-    PREFIX,
-    company,
-    gauge,
-    measure,
-    measure_data,
-)
+from tests.orchestration.measured_world import DAY, HOUR, MINUTE, PREFIX, company, gauge, measure_data
 from tests.orchestration.metric_backends import statsd_backend
 from tests.orchestration.monitored_world import NOON, MonitoredWorld, monitored_world
 
@@ -42,38 +30,6 @@ def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdServer]:
     """What this process's metrics go to."""
     with statsd_backend(monkeypatch) as server:
         yield server
-
-
-COUNTS = ("records_processed", "records_successful", "records_failed")
-
-
-def without_rights_on_counts(world: MonitoredWorld) -> None:
-    """Let the monitor read the source as a role that may read all but the counts."""
-    with psycopg.connect(world.source_dsn, autocommit=True) as owner:
-        owner.execute("DROP ROLE IF EXISTS narrow_metrics")
-        owner.execute("CREATE ROLE narrow_metrics LOGIN PASSWORD 'pw'")
-        owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO narrow_metrics")
-        table = world.hub.shape.log_table
-        columns = owner.execute(
-            "SELECT column_name FROM information_schema.columns WHERE table_name = %s", (table,)
-        ).fetchall()
-        kept = ", ".join(name for (name,) in columns if name not in COUNTS)
-        owner.execute(f"REVOKE SELECT ON {table} FROM narrow_metrics".encode())
-        owner.execute(f"GRANT SELECT ({kept}) ON {table} TO narrow_metrics".encode())
-    world.as_role("narrow_metrics", "pw")
-
-
-def test_without_the_counts_syncs_are_counted_all_the_same(world: MonitoredWorld, statsd: StatsdServer) -> None:
-    """Not every role may read those columns; what rests on them is absent, not 0."""
-    world.succeed(world.credential, at=NOON - MINUTE)
-    world.tick(NOON)
-    without_rights_on_counts(world)
-
-    assert measure(world, evaluated=False)["ended"] == 1
-    assert sum(statsd.counters(COMPLETED).values()) == 1
-    assert statsd.gauges(f"{PREFIX}sync") == {}
-    with pytest.raises(SourceError, match="records_"):
-        measure_data(world)
 
 
 def test_the_records_of_a_sync_of_days_are_among_them(world: MonitoredWorld, statsd: StatsdServer) -> None:

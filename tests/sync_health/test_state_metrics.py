@@ -10,6 +10,7 @@ import pytest
 
 from include.sync_health.metric_contract import CREDENTIAL_STATUSES
 from include.sync_health.policy import MonitoringLevel
+from include.sync_health.record_counts import RECORDS
 from include.sync_health.sync_metrics import (
     QUALITY_COLUMNS,
     STATUS_COLUMNS,
@@ -180,6 +181,65 @@ def test_minimal_sums_records_and_makes_the_score_of_the_sums() -> None:
 
     assert samples["servicetitan.data_quality.score", ("production", "both")] == [25]
     assert samples["servicetitan.data_quality.total_records", ("production", "both")] == [400]
+
+
+QUALITY = "servicetitan.data_quality."
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        pytest.param(
+            RECORDS, {"total_records": 30, "valid_records": 25, "invalid_records": 5, "score": 100 * 25 / 30}, id="all"
+        ),
+        pytest.param(("records_processed",), {"total_records": 30}, id="what was processed alone: no score of 0"),
+        pytest.param((), {}, id="none: no series, and no 0"),
+    ],
+)
+@pytest.mark.parametrize("level", [STANDARD, MINIMAL])
+def test_what_cannot_be_read_is_absent(
+    known: tuple[str, ...], expected: dict[str, float], level: MonitoringLevel
+) -> None:
+    """Whatever the frame holds in its place."""
+    counts = {"records_processed": 15, "records_successful": 10, "records_failed": 5}
+    more = {"records_processed": 15, "records_successful": 15, "records_failed": 0}
+    frame = frame_of([sync(number=1, **counts), sync(number=2, **more)])
+    frame = frame.assign(**{name: float("nan") for name in RECORDS if name not in known})
+    found = quality_totals(frame, credentials_frame(NAMES), since=AS_OF - WINDOW, as_of=AS_OF, known=known)
+
+    samples = told(quality_samples(found, level=level, known=known))
+
+    assert samples == {
+        (f"{QUALITY}{name}", ("production", "both", *(["1001"] if level is STANDARD else []))): [value]
+        for name, value in expected.items()
+    }
+
+
+def test_a_sum_with_an_unknown_part_is_absent() -> None:
+    """Where a level drops the company, the rest of them would be told as all."""
+    rows = pd.DataFrame(
+        [("1", "production", "1001", "both", 100, 100, 0), ("2", "production", "1002", "both", 300, None, None)],
+        columns=list(QUALITY_COLUMNS),
+    )
+
+    assert told(quality_samples(rows, level=MINIMAL)) == {(f"{QUALITY}total_records", ("production", "both")): [400]}
+
+
+@pytest.mark.parametrize(
+    ("known", "zeros"),
+    [
+        pytest.param(RECORDS, {"total", "valid", "invalid"}, id="all that can be read"),
+        pytest.param(("records_processed",), {"total"}, id="what cannot be read is no 0 either"),
+        pytest.param((), set(), id="nor is anything where nothing can"),
+    ],
+)
+def test_of_what_is_gone_only_known_counts_are_told_0(known: tuple[str, ...], zeros: set[str]) -> None:
+    """Beside what is still there, at the level that sums them."""
+    gone = pd.DataFrame([("1", "production", "1001", "both", 5, 4, 1)], columns=list(QUALITY_COLUMNS))
+
+    samples = told(quality_samples(totals([]), level=MINIMAL, gone=gone, known=known))
+
+    assert samples == {(f"{QUALITY}{name}_records", ("production", "both")): [0] for name in zeros}
 
 
 def test_what_has_no_sync_any_more_has_no_records() -> None:

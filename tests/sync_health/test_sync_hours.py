@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from include.sync_health.company_names import CompanyNames
 from include.sync_health.daily_quality import aggregate_days
+from include.sync_health.record_counts import RECORDS
 from include.sync_health.sync_events import sync_events
-from include.sync_health.sync_hours import SYNC_HOUR_COLUMNS, sync_hours, whole_hours
+from include.sync_health.sync_hours import NULLABLE, SYNC_HOUR_COLUMNS, sync_hours, whole_hours
 from tests.sync_health.frames_of import AS_OF, credentials_frame
 from tests.sync_health.oracle_metrics import Sync, frame_of, outcome, syncs
 
@@ -82,6 +86,47 @@ def test_the_hours_of_a_day_sum_to_the_day(rows: list[Sync]) -> None:
     assert found == {name: number for name, number in classes.items() if number}
     started = [row for row in rows if day <= row.started_at < MIDNIGHT]
     assert hours["syncs_started"].sum() == len(started)
+
+
+KNOWN = [(), ("records_processed",), RECORDS]
+
+
+@given(rows=syncs(as_of=MIDNIGHT - INSTANT, window=DAY), known=st.sampled_from(KNOWN))
+def test_what_rests_on_a_count_that_cannot_be_read_is_unknown(rows: list[Sync], known: tuple[str, ...]) -> None:
+    """In each row in which a sync completed or failed, never 0; all else is what it is with the counts."""
+    since = MIDNIGHT - DAY - HOUR
+    read = {"since": since, "as_of": MIDNIGHT - INSTANT}
+    events = sync_events(frame_of(rows), credentials_frame([1, 2, 3]), **read)
+    blind = frame_of(rows).assign(**{name: float("nan") for name in RECORDS if name not in known})
+    found = sync_hours(sync_events(blind, credentials_frame([1, 2, 3]), **read), **read, known=known)
+    whole = sync_hours(events, **read)
+
+    unknown = {name for name in RECORDS if name not in known}
+    unknown |= {"syncs_clean", "syncs_partial"} if known != RECORDS else set()
+    ended = whole["syncs_completed"] + whole["syncs_failed"] > 0
+    assert {str(whole[name].dtype) for name in NULLABLE} == {"float64"}
+    assert not whole[list(NULLABLE)].isna().any(axis=None)
+    for name in SYNC_HOUR_COLUMNS:
+        expected = whole[name].where(~ended) if name in unknown else whole[name]
+        assert found[name].equals(expected), name
+
+
+@given(rows=syncs(as_of=MIDNIGHT - INSTANT, window=DAY), known=st.sampled_from(KNOWN), data=st.data())
+def test_a_sum_is_as_unknown_as_the_syncs_it_is_of_however_hours_are_read(
+    rows: list[Sync], known: tuple[str, ...], data: st.DataObject
+) -> None:
+    """Added up from two reads or from one; it is known of no sync at all, and then it is 0."""
+    hour = MIDNIGHT - data.draw(st.integers(1, 23)) * HOUR
+    since, end = MIDNIGHT - DAY - HOUR, MIDNIGHT - INSTANT
+
+    def read(since: datetime, as_of: datetime) -> pd.DataFrame:
+        events = sync_events(frame_of(rows), credentials_frame([1, 2, 3]), since=since, as_of=as_of)
+        return sync_hours(events, since=since, as_of=as_of, known=known)
+
+    parts = pd.concat([read(since, hour - INSTANT), read(hour - INSTANT, end)])
+    for name in NULLABLE:
+        one, two = (frame[name].sum(skipna=False) for frame in (read(since, end), parts))
+        assert one == two or (np.isnan(one) and np.isnan(two)), name
 
 
 @pytest.mark.parametrize(

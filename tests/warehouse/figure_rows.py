@@ -38,6 +38,8 @@ HOUR_NUMBERS = (
     "records_failed",
 )
 
+OUTCOME_NUMBERS = ["syncs_clean", "syncs_partial", "records_successful", "records_failed"]
+
 
 def sync_hour(hour: datetime, **changes: Any) -> dict[str, Any]:
     """Return a row of ``sync_hour``."""
@@ -51,11 +53,18 @@ def sync_hour(hour: datetime, **changes: Any) -> dict[str, Any]:
     }
 
 
-def random_hours(seed: int, *, hours: int = 72) -> list[dict[str, Any]]:
-    """Return hours with gaps, some of them without an end, some of failures alone."""
+def random_hours(seed: int, *, hours: int = 72, unread: bool = False) -> list[dict[str, Any]]:
+    """
+    Return hours with gaps, some of them without an end, some of failures alone.
+
+    With ``unread``, in some of them what was processed could not be read, in others what became of it, or neither.
+    """
     chance = random.Random(seed)  # noqa: S311 -- made-up data
     rows = []
     for number in range(hours):
+        unknown: list[str] = []
+        if unread and chance.random() < 0.3:
+            unknown = chance.choice([OUTCOME_NUMBERS, ["records_processed", *OUTCOME_NUMBERS]])
         for environment in ENVIRONMENTS:
             for data_type in ("invoices", "customers"):
                 if chance.random() < 0.6:
@@ -85,6 +94,8 @@ def random_hours(seed: int, *, hours: int = 72) -> list[dict[str, Any]]:
                         failed_by_class={name: each for name, each in by_class.items() if each},
                     )
                 )
+                if clean + partial + failed:
+                    rows[-1] |= dict.fromkeys(unknown)
     return rows
 
 

@@ -10,13 +10,14 @@ import psycopg
 import pytest
 
 from include.sync_health.errors import StorageError
+from include.sync_health.record_counts import RECORDS
 from include.sync_health.sync_events import sync_events
 from include.sync_health.sync_hours import SYNC_HOUR_COLUMNS, sync_hours, whole_hours
-from include.sync_health.sync_metrics import QUALITY_COLUMNS
+from include.sync_health.sync_metrics import QUALITY_COLUMNS, QUALITY_COUNTS
 from include.warehouse.check_costs import check_costs
 from include.warehouse.check_runs import CheckRun, record_check_run
 from include.warehouse.monitoring_session import connect
-from include.warehouse.quality_gauges import replace_quality_gauges
+from include.warehouse.quality_gauges import forget_quality_gauges, replace_quality_gauges
 from include.warehouse.sync_counters import count_syncs
 from include.warehouse.sync_hours import replace_sync_hours
 from tests.sync_health.frames_of import AS_OF, credentials_frame
@@ -34,14 +35,20 @@ def sync(number: int, *, at: datetime, status: str = "completed", **values: Any)
 
 
 def replace(
-    conn: Connection, rows: list[Sync], *, as_of: datetime = AS_OF + 30 * MINUTE, back: timedelta = 3 * HOUR
+    conn: Connection,
+    rows: list[Sync],
+    *,
+    as_of: datetime = AS_OF + 30 * MINUTE,
+    back: timedelta = 3 * HOUR,
+    known: tuple[str, ...] = RECORDS,
 ) -> int:
     """Store the hours that a run reads, and commit."""
     since = as_of - back
     events = sync_events(frame_of(rows), credentials_frame([1]), since=since, as_of=as_of)
     first, last = whole_hours(since, as_of)
+    hours = sync_hours(events, since=since, as_of=as_of, known=known)
     with conn.transaction():
-        return replace_sync_hours(conn, sync_hours(events, since=since, as_of=as_of), first=first, last=last, now=as_of)
+        return replace_sync_hours(conn, hours, first=first, last=last, now=as_of)
 
 
 def stored(conn: Connection) -> list[tuple[Any, ...]]:
@@ -83,11 +90,56 @@ def test_a_read_that_has_no_whole_hour_changes_none(conn: Connection) -> None:
     assert stored(conn)
 
 
-def totals(*rows: tuple[str, str, int, int, int]) -> pd.DataFrame:
+COUNTS = {"records_processed": 10, "records_successful": 9, "records_failed": 1}
+
+
+def records(conn: Connection) -> list[tuple[Any, ...]]:
+    """Return completed, clean and partial syncs, and the records."""
+    return conn.execute(
+        f"SELECT syncs_completed, syncs_clean, syncs_partial, {', '.join(RECORDS)} FROM monitoring.sync_hour".encode()
+    ).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        pytest.param(RECORDS, (1, 0, 1, 10, 9, 1), id="all counts"),
+        pytest.param(("records_processed",), (1, None, None, 10, None, None), id="no outcomes: unknown, not 0"),
+        pytest.param((), (1, None, None, None, None, None), id="no counts at all"),
+    ],
+)
+def test_what_could_not_be_read_is_stored_as_unknown(
+    conn: Connection, known: tuple[str, ...], expected: tuple[int | None, ...]
+) -> None:
+    """And is known once a run measures the hour again with the counts; the same again is not written."""
+    rows = [sync(1, at=AS_OF + MINUTE, started_at=AS_OF, **COUNTS)]
+    replace(conn, rows, known=known)
+    assert records(conn) == [expected]
+
+    assert replace(conn, rows, known=known) == 0
+    assert replace(conn, rows) == (known != RECORDS)
+    assert records(conn) == [(1, 0, 1, 10, 9, 1)]
+
+    assert replace(conn, rows, known=known) == (known != RECORDS)
+    assert records(conn) == [expected]
+
+
+def test_large_sums_are_stored_to_the_last_digit(conn: Connection) -> None:
+    """They pass through floats on their way."""
+    most = 2**31 - 1
+    rows = [
+        sync(number, at=AS_OF + MINUTE, started_at=AS_OF, **dict.fromkeys(COUNTS, most)) for number in range(1, 1_000)
+    ]
+    replace(conn, rows)
+
+    assert records(conn) == [(999, 0, 999, 999 * most, 999 * most, 999 * most)]
+
+
+def totals(*rows: tuple[str, str, int | None, int | None, int | None]) -> pd.DataFrame:
     """Return records of credentials of one company each."""
     values = [(credential, "production", f"c{credential}", kind, *counts) for credential, kind, *counts in rows]
     frame = pd.DataFrame(values, columns=list(QUALITY_COLUMNS))
-    return frame.astype(dict.fromkeys(QUALITY_COLUMNS[:4], object))
+    return frame.astype({name: "float64" if name in QUALITY_COUNTS else object for name in QUALITY_COLUMNS})
 
 
 def gauges(conn: Connection) -> list[tuple[Any, ...]]:
@@ -129,6 +181,36 @@ def test_no_syncs_at_all_leave_no_gauge(conn: Connection) -> None:
     assert gauges(conn) == []
     assert gone is not None
     assert len(gone) == 1
+
+
+def test_counts_that_could_not_be_read_are_stored_as_unknown(conn: Connection) -> None:
+    """And come back as such when they are gone."""
+    replace_quality_gauges(
+        conn, totals(("1", "both", 10, None, None), ("2", "both", 0, None, None)), as_of=AS_OF, now=AS_OF
+    )
+    assert gauges(conn) == [("1", "both", 10, None, None), ("2", "both", 0, None, None)]
+
+    gone = replace_quality_gauges(conn, totals(("2", "both", 3, 2, 1)), as_of=AS_OF + HOUR, now=AS_OF)
+
+    assert gauges(conn) == [("2", "both", 3, 2, 1)]
+    assert gone is not None
+    assert gone.equals(totals(("1", "both", 10, None, None)))
+
+
+def test_records_of_an_earlier_day_are_forgotten_where_the_counts_cannot_be_read(conn: Connection) -> None:
+    """Their keys stay, so that a later run hears which are gone; the window is left to a retry."""
+    replace_quality_gauges(conn, totals(("1", "both", 10, 9, 1), ("2", "both", 5, 5, 0)), as_of=AS_OF, now=AS_OF)
+
+    assert forget_quality_gauges(conn, as_of=AS_OF) == 0
+    assert gauges(conn) == [("1", "both", 10, 9, 1), ("2", "both", 5, 5, 0)]
+    assert forget_quality_gauges(conn, as_of=AS_OF + HOUR) == 2
+    assert gauges(conn) == [("1", "both", None, None, None), ("2", "both", None, None, None)]
+
+    gone = replace_quality_gauges(conn, totals(("1", "both", 12, 12, 0)), as_of=AS_OF + HOUR, now=AS_OF)
+
+    assert gauges(conn) == [("1", "both", 12, 12, 0)]
+    assert gone is not None
+    assert gone["credential_id"].tolist() == ["2"]
 
 
 def run_of(

@@ -179,6 +179,24 @@ def test_a_fields_rate_is_of_all_records_with_detail(conn: psycopg.Connection[An
     assert alone["failure_rate"].isna().all()
 
 
+def test_failed_records_of_a_log_that_tells_no_outcomes_are_unknown(conn: psycopg.Connection[Any]) -> None:
+    """Its days are stored with 0 for them; what was processed is known, and there is no rate."""
+    unclear = {"syncs_clean": 0, "syncs_partial": 0, "successful": 0, "records_failed": 0, "scored": False}
+    store_days(conn, days_frame(day_row(FIRST, **unclear, processed=40), day_row(FIRST + DAY, processed=20)))
+
+    found = quality_of_days(conn, **RANGE)
+    blind = quality_of_days(conn, first=FIRST, last=FIRST)
+
+    assert (found.records_processed, found.records_failed, found.records_scored) == (60, None, 20)
+    assert found.unavailable is not None
+    assert found.unavailable.startswith(
+        "How many records succeeded or failed is not known of 5 of 10 syncs that ended."
+    )
+    assert (blind.records_processed, blind.records_failed, blind.failure_rate) == (40, None, None)
+    seen = quality_of_days(conn, first=FIRST + DAY, last=LAST)
+    assert (seen.records_failed, seen.unavailable) == (5, None)
+
+
 def test_where_nothing_is_stored_nothing_is_known(conn: psycopg.Connection[Any]) -> None:
     found = quality_of_days(conn, **RANGE)
     assert found == QualityTotals()

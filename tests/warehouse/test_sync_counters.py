@@ -13,13 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from include.sync_health.record_counts import ALL_READ, CountsRead
 from include.sync_health.sync_events import SYNC_EVENT_COLUMNS, sync_events
 from include.sync_health.sync_metrics import counter_increments
 from include.warehouse.check_runs import CheckRun, record_check_run
-from include.warehouse.metric_emissions import newest_emission
+from include.warehouse.metric_emissions import MEASURE_SYNCS, newest_counts, newest_emission
 from include.warehouse.monitoring_session import connect
 from include.warehouse.snapshots import record_credential_changes
-from include.warehouse.sync_counters import MEASURE_SYNCS, Counted, count_syncs, open_syncs_at, statuses_at
+from include.warehouse.sync_counters import Counted, count_syncs, open_syncs_at, statuses_at
 from tests.sync_health.frames_of import AS_OF, credentials_frame
 from tests.sync_health.oracle_metrics import Sync, frame_of, syncs
 
@@ -44,11 +45,26 @@ def sync(number: int, *, at: datetime, status: str = "completed", processed: int
     )
 
 
-def count(conn: Connection, rows: list[Sync], *, as_of: datetime = AS_OF, late: timedelta = LATE) -> Counted | None:
+def count(
+    conn: Connection,
+    rows: list[Sync],
+    *,
+    as_of: datetime = AS_OF,
+    late: timedelta = LATE,
+    counts: CountsRead = ALL_READ,
+) -> Counted | None:
     """Count what a run reads, and commit."""
     visible = sync_events(frame_of(rows), credentials_frame([1, 2]), since=as_of - late, as_of=as_of)
     with conn.transaction():
-        return count_syncs(conn, visible, window_from=as_of - TICK, as_of=as_of, late_syncs=late, now=as_of + MINUTE)
+        return count_syncs(
+            conn,
+            visible,
+            window_from=as_of - TICK,
+            as_of=as_of,
+            late_syncs=late,
+            now=as_of + MINUTE,
+            counts=counts,
+        )
 
 
 def counted_ids(counted: Counted | None) -> list[tuple[str, str]]:
@@ -131,6 +147,28 @@ def test_a_long_sync_counts_as_started_and_later_as_ended(conn: Connection) -> N
 
     assert counted_ids(count(conn, [running])) == [("started", "1")]
     assert counted_ids(count(conn, [ended], as_of=AS_OF + 2 * DAY)) == [("finished", "1")]
+
+
+HIDDEN = CountsRead(known=(), unread="we may not read them; GRANT SELECT\0")
+
+
+def test_counters_rise_whatever_counts_can_be_read_and_the_claim_says_which(conn: Connection) -> None:
+    """By what is new alone, also once the counts can be read; the newest claim is the one that is believed."""
+    first, second = sync(1, at=AS_OF - MINUTE), sync(2, at=AS_OF + MINUTE, processed=7)
+    assert newest_counts(conn) is None
+
+    count(conn, [first], counts=HIDDEN)
+    assert newest_counts(conn) == CountsRead(
+        known=(), unread="we may not read them; GRANT SELECT\N{REPLACEMENT CHARACTER}"
+    )
+    assert counters(conn, "syncs", "records_processed")["1", "completed"] == (1, None)
+
+    count(conn, [sync(1, at=AS_OF - MINUTE, processed=5)], as_of=AS_OF + TICK - 5 * MINUTE)
+    assert newest_counts(conn) == ALL_READ
+    assert counters(conn, "syncs", "records_processed")["1", "completed"] == (1, None)
+
+    assert counted_ids(count(conn, [first, second], as_of=AS_OF + TICK)) == [("started", "2"), ("finished", "2")]
+    assert counters(conn, "syncs", "records_processed")["1", "completed"] == (2, 7)
 
 
 @pytest.mark.parametrize(

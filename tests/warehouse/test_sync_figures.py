@@ -15,12 +15,12 @@ from include.warehouse.monitoring_session import connect
 from include.warehouse.sync_figures import (
     DAY_COLUMNS,
     HOUR_COLUMNS,
-    SyncTotals,
     syncs_by_day,
     syncs_by_hour,
     syncs_of_days,
     syncs_of_hours,
 )
+from include.warehouse.sync_totals import KnownPart, SyncTotals
 from tests.sync_health.stored_quality_days import day_row, days_frame
 from tests.warehouse.figure_rows import (
     DAY,
@@ -49,6 +49,12 @@ def told(value: float | None) -> Any:
     return None if value is None or value != value else pytest.approx(value, rel=1e-9)
 
 
+def exactly(value: float) -> float | None:
+    """NaN is None."""
+    return None if value != value else value
+
+
+@pytest.mark.parametrize("unread", [False, True], ids=["all counts are read", "some are not"])
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
     "asked",
@@ -60,9 +66,16 @@ def told(value: float | None) -> Any:
         pytest.param({"environment": "nowhere"}, id="one that is not there"),
     ],
 )
-def test_hours_are_sums_of_their_rows(conn: psycopg.Connection[Any], asked: dict[str, str], seed: int) -> None:
-    """Each hour, and all of them; the hour that begins with the range is in it, the one with its end is not."""
-    stored = random_hours(seed)
+def test_hours_are_sums_of_their_rows(
+    emptied: psycopg.Connection[Any], asked: dict[str, str], seed: int, unread: bool
+) -> None:
+    """
+    Each hour, and all of them; the hour that begins with the range is in it, the one with its end is not.
+
+    A sum with an unknown part is unknown, and a rate is of the known part, whose share is told.
+    """
+    conn = emptied
+    stored = random_hours(seed, unread=unread)
     store_hours(conn, stored)
     chosen = [
         row for row in stored if START <= row["hour"] < END and all(row[name] == each for name, each in asked.items())
@@ -75,25 +88,25 @@ def test_hours_are_sums_of_their_rows(conn: psycopg.Connection[Any], asked: dict
     assert list(frame["hour"]) == sorted({row["hour"] for row in chosen})
     for row in frame.to_dict("records"):
         expected = sums_of([each for each in chosen if each["hour"] == row["hour"]])
-        assert {name: row[name] for name in expected if name in row} == {
+        assert {name: exactly(row[name]) for name in expected if name in row} == {
             name: each for name, each in expected.items() if name in row
         }
-        ended = expected["completed"] + expected["failed"]
-        assert told(row["success_rate"]) == told(share(expected["completed"], ended))
-        assert told(row["strict_success_rate"]) == told(share(expected["clean"], ended))
-        assert told(row["records_per_sync"]) == told(share(expected["records_processed"] / 100, ended))
+        assert rates_of([each for each in chosen if each["hour"] == row["hour"]]) == {
+            name: told(row[name]) for name in RATES
+        }
         assert told(row["duration_avg_seconds"]) == told(share(expected["duration_seconds"] / 100, expected["timed"]))
     expected = sums_of(chosen)
-    ended = expected["completed"] + expected["failed"]
     assert totals.total == expected["started"]
     assert (totals.completed, totals.clean, totals.partial) == tuple(
         expected[n] for n in ("completed", "clean", "partial")
     )
     assert (totals.failed, totals.cancelled) == (expected["failed"], expected["cancelled"])
-    assert told(totals.success_rate) == told(share(expected["completed"], ended))
-    assert told(totals.strict_success_rate) == told(share(expected["clean"], ended))
+    assert (totals.records_processed, totals.records_successful, totals.records_failed) == tuple(
+        expected[f"records_{name}"] for name in ("processed", "successful", "failed")
+    )
+    assert rates_of(chosen) == {name: told(getattr(totals, name)) for name in RATES}
+    assert (totals.unavailable is None) is (totals.outcome_coverage in (None, 100))
     assert told(totals.duration_avg_seconds) == told(share(expected["duration_seconds"] / 100, expected["timed"]))
-    assert told(totals.records_per_sync) == told(share(expected["records_processed"] / 100, ended))
     by_class = {name: sum(row["failed_by_class"].get(name, 0) for row in chosen) for name in ("server", "auth")}
     assert totals.failed_by_class == {name: number for name, number in by_class.items() if number}
     assert totals.failed_unclassified == 0
@@ -114,7 +127,30 @@ def sums_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "records_successful": "records_successful",
         "records_failed": "records_failed",
     }
-    return {name: sum(row[column] for row in rows) for name, column in names.items()}
+    return {
+        name: None if None in (values := [row[column] for row in rows]) else sum(values)
+        for name, column in names.items()
+    }
+
+
+RATES = ("success_rate", "strict_success_rate", "records_per_sync", "records_coverage", "outcome_coverage")
+
+
+def rates_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the rates by their definitions, of the rows that know what each needs."""
+
+    def ended(rows: list[dict[str, Any]]) -> int:
+        return sum(row["syncs_completed"] + row["syncs_failed"] for row in rows)
+
+    counted = [row for row in rows if row["records_processed"] is not None]
+    judged = [row for row in rows if row["syncs_clean"] is not None]
+    return {
+        "success_rate": told(share(sum(row["syncs_completed"] for row in rows), ended(rows))),
+        "strict_success_rate": told(share(sum(row["syncs_clean"] for row in judged), ended(judged))),
+        "records_per_sync": told(share(sum(row["records_processed"] for row in counted) / 100, ended(counted))),
+        "records_coverage": told(share(ended(counted), ended(rows))),
+        "outcome_coverage": told(share(ended(judged), ended(rows))),
+    }
 
 
 def test_a_rate_counts_a_partial_sync_as_success_only_when_loose(conn: psycopg.Connection[Any]) -> None:
@@ -199,11 +235,14 @@ def day_totals(rows: list[dict[str, Any]]) -> SyncTotals:
         name: sum(row[f"syncs_{name}"] for row in rows)
         for name in ("total", "completed", "clean", "partial", "failed", "cancelled")
     }
+    ended = counts["completed"] + counts["failed"]
+    processed = sum(row["records_processed"] for row in rows)
     return SyncTotals(
         **counts,
+        known=KnownPart(counted=ended, records_processed=processed, judged=ended, clean=counts["clean"]),
         timed=int(sum(row["syncs_timed"] for row in timed)),
         duration_seconds=sum(row["duration_avg_seconds"] * row["syncs_timed"] for row in timed),
-        records_processed=sum(row["records_processed"] for row in rows),
+        records_processed=processed,
         failed_by_class={name: number for name, number in by_class.items() if number},
         failed_unclassified=counts["failed"] - sum(by_class.values()),
     )
