@@ -22,6 +22,9 @@ HOUR_OF_0007 = """
 Hour = tuple[int | None, ...]
 """Completed, failed, clean and partial syncs; records processed, successful and failed."""
 
+Gauge = tuple[int, int | None, int | None]
+"""Records in all, valid and invalid ones."""
+
 FULL: Hour = (3, 1, 2, 1, 40, 39, 1)
 STARTS_ALONE: Hour = (0, 0, 0, 0, 0, 0, 0)
 WITHOUT_RECORDS: Hour = (3, 1, 3, 0, 0, 0, 0)
@@ -60,7 +63,12 @@ def store(conn: psycopg.Connection[Any], hours: list[Hour]) -> None:
         pytest.param(
             [WITHOUT_OUTCOMES, STARTS_ALONE],
             [(3, 1, None, None, 40, None, None), STARTS_ALONE],
-            id="records of which none succeeded and none failed",
+            id="where no hour has a record that succeeded or failed, the log tells no outcomes",
+        ),
+        pytest.param(
+            [FULL, WITHOUT_OUTCOMES],
+            [FULL, WITHOUT_OUTCOMES],
+            id="where others have some, its syncs may have come to nothing",
         ),
         pytest.param([], [], id="nothing was measured yet"),
     ],
@@ -82,13 +90,20 @@ def test_zeros_that_cannot_be_true_become_unknown(dsn: str, before: list[Hour], 
     assert others == ([(5, 1)] if before else [])
 
 
-def test_gauges_and_claims_go_on(dsn: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param([(40, 0, 0), (0, 0, 0)], [(40, None, None), (0, 0, 0)], id="a log that tells no outcomes"),
+        pytest.param([(40, 0, 0), (40, 0, 40)], [(40, 0, 0), (40, 0, 40)], id="a log that tells them"),
+    ],
+)
+def test_gauges_and_claims_go_on(dsn: str, before: list[Gauge], after: list[Gauge]) -> None:
     """A score of 0 of a log that tells no outcomes is gone; what the last run could read nobody wrote down."""
     with connect(dsn) as conn:
-        for credential, counts in (("7", (40, 0, 0)), ("8", (40, 0, 40)), ("9", (0, 0, 0))):
+        for credential, counts in enumerate(before):
             conn.execute(
                 "INSERT INTO monitoring.quality_gauge VALUES ('production', '1', %s, 'both', %s, %s, %s, %s)",
-                (credential, NOW, *counts),
+                (str(credential), NOW, *counts),
             )
         conn.execute(
             "INSERT INTO monitoring.metric_emission VALUES ('measure_syncs', %(at)s, %(at)s, %(at)s)", {"at": NOW}
@@ -98,13 +113,10 @@ def test_gauges_and_claims_go_on(dsn: str) -> None:
     upgrade(dsn)
 
     with connect(dsn) as conn:
-        assert conn.execute(
-            "SELECT total, valid, invalid FROM monitoring.quality_gauge ORDER BY credential_id"
-        ).fetchall() == [
-            (40, None, None),
-            (40, 0, 40),
-            (0, 0, 0),
-        ]
+        assert (
+            conn.execute("SELECT total, valid, invalid FROM monitoring.quality_gauge ORDER BY credential_id").fetchall()
+            == after
+        )
         newest = newest_emission(conn, task="measure_syncs")
         assert newest is not None
         assert (newest.window_to, newest.remembered_from, newest.counts) == (NOW, NOW, None)

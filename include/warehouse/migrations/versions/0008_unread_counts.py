@@ -3,8 +3,8 @@ Record counts that could not be read are unknown, which is not 0.
 
 Revision 0008, after 0007. Plain SQL, and no import of the project: a script must keep doing what it did. The release before stored 0
 where the source's counts could not be read. Of an hour that cannot be told from a true 0, but for two signs: no hour at all has a
-record, or an hour has records of which none succeeded and none failed. What they show is unknown from now on; the next run
-measures the last hours again.
+record; or hours have records, of which in no hour at all any succeeded or failed. What they show is unknown from now on; the next
+run measures the last hours again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ STATEMENTS = (
     """
     UPDATE monitoring.sync_hour
     SET syncs_clean = NULL, syncs_partial = NULL, records_successful = NULL, records_failed = NULL
-    WHERE records_processed <> 0 AND records_successful = 0 AND records_failed = 0
+    WHERE records_processed <> 0
+      AND NOT EXISTS (
+          SELECT FROM monitoring.sync_hour AS any_hour
+          WHERE any_hour.records_successful <> 0 OR any_hour.records_failed <> 0
+      )
     """,
     """
     ALTER TABLE monitoring.quality_gauge
@@ -49,7 +53,13 @@ STATEMENTS = (
     """,
     "COMMENT ON COLUMN monitoring.quality_gauge.total IS 'Processed records. NULL, as valid and invalid: the source''s counts "
     "could not be read.'",
-    "UPDATE monitoring.quality_gauge SET valid = NULL, invalid = NULL WHERE total <> 0 AND valid = 0 AND invalid = 0",
+    """
+    UPDATE monitoring.quality_gauge SET valid = NULL, invalid = NULL
+    WHERE total <> 0
+      AND NOT EXISTS (
+          SELECT FROM monitoring.quality_gauge AS any_gauge WHERE any_gauge.valid <> 0 OR any_gauge.invalid <> 0
+      )
+    """,
     """
     ALTER TABLE monitoring.metric_emission
         ADD COLUMN counts_known  text[],
