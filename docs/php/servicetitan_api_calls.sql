@@ -15,4 +15,4 @@ CREATE INDEX idx_servicetitan_api_calls_called_at ON servicetitan_api_calls (cal
 COMMENT ON COLUMN servicetitan_api_calls.endpoint IS 'The path, with or without ids; never a query string.';
 COMMENT ON COLUMN servicetitan_api_calls.response_time IS 'Milliseconds; NULL: not measured.';
 COMMENT ON COLUMN servicetitan_api_calls.status_code IS 'The HTTP status; 0: no answer.';
-COMMENT ON COLUMN servicetitan_api_calls.called_at IS 'When the call was made.';
+COMMENT ON COLUMN servicetitan_api_calls.called_at IS 'When the call was recorded: at its answer.';

@@ -184,8 +184,8 @@ def _record_counts(rows: MetricRows) -> list[Family]:
     return [
         gauge(
             "servicetitan_monitor_record_count_available",
-            "1 for a record count of syncs that the monitor may read; at 0 what rests on it is absent, not 0: GRANT SELECT on "
-            "the column (doctor tells the statement), or the sync log has no such column.",
+            "1 for a record count of syncs that the last run could read; at 0 what rests on it is absent, not 0: a right is "
+            "missing (doctor tells the statement, GRANT SELECT on columns that are read together), or the log has no such column.",
             ("count",),
             [((name,), int(name in rows.counts)) for name in RECORDS],
         )

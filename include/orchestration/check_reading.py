@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.alerts import Alert
 from include.sync_health.checks import COUNTED_RULES, CREDENTIAL_RULES, SYNC_FAILURES, TREND_RULES, Check
-from include.sync_health.errors import RequestError, SourceError
+from include.sync_health.errors import CountsUnreadable, RequestError
 from include.sync_health.frames import COUNT_COLUMNS, ENVIRONMENTS
 from include.sync_health.policy import Policy
 from include.sync_health.stored_days import StoredDays, days_needed
@@ -274,10 +274,8 @@ def _with_counts_if_there(read_runs: Callable[..., RunsRead]) -> RunsRead:
     """Return the runs with their counts; with unknown ones where those columns, and they alone, cannot be read."""
     try:
         return read_runs(with_counts=True)
-    except SourceError as error:
-        if error.cause not in ("missing_column", "permission"):
-            raise
-        read = read_runs(with_counts=False)  # raises where it is another column
+    except CountsUnreadable as error:
+        read = read_runs(with_counts=False)
         log.warning(
             "counts_not_read",
             "open alerts of %(rule)s cannot be judged: %(error)s",

@@ -145,6 +145,7 @@ def restate_days(
     """
     from include.sync_health.daily_quality import day_bounds, local_day
     from include.sync_health.log_start import other_ends, refused_days
+    from include.sync_health.record_counts import tells_outcomes
     from include.warehouse.monitoring_session import connect
     from include.warehouse.quality_daily import replace_days
     from include.warehouse.quality_history import computed_days
@@ -168,6 +169,7 @@ def restate_days(
         credentials = read_known_credentials(reader, policy=policy)
         # A log without such columns has no details; one that has a column which we cannot read may have some.
         has_details = set(DETAILS) & set(reader.shape.runs.types) == set(known_details(reader.shape))
+        can_tell_outcomes = tells_outcomes(reader.shape.runs.types)
         found = aggregated_days(
             reader,
             bounds,
@@ -206,6 +208,7 @@ def restate_days(
                     },
                     credential_ids=chunk.credential_ids,
                     has_details=has_details,
+                    tells_outcomes=can_tell_outcomes,
                 )
                 tally.add(chunk, aggregates, replaced, refused=refused)
                 _write_line(chunk, replaced, refused=refused)

@@ -230,7 +230,7 @@ def _remote(pattern: str, connection: str | None) -> Iterable[LogFile]:
     root = base.path.rstrip("/")
     # With the details, which a listing has; to ask for those of each object takes minutes where there are thousands.
     for name, info in sorted(store.glob(f"{root}/{'/'.join(parts[wild:])}", detail=True).items()):
-        yield from _stored(base / name.removeprefix(root).lstrip("/"), info, connection)
+        yield from _stored(base / name.removeprefix(f"{root}/"), info, connection)
 
 
 def _stored(path: Any, info: Mapping[str, Any], connection: str | None) -> Iterable[LogFile]:
@@ -252,7 +252,10 @@ def _has_generation(path: Any, generation: object) -> bool:
     """Google's library reads part by part, each of whatever lies under the name by then."""
     store = path.fs
     store.invalidate_cache()
-    return bool(store.info(path.path).get("generation") == generation)
+    try:
+        return bool(store.info(path.path).get("generation") == generation)
+    except FileNotFoundError:  # renamed or deleted by a rotation
+        return False
 
 
 def _path_of(pattern: str) -> str:

@@ -21,7 +21,7 @@ from include.orchestration.run_params import require_known_params
 from include.orchestration.settings import policy_in_force, postgres_conninfo
 from include.orchestration.structured_logs import DecisionLog
 from include.sync_health.checks import DATA_QUALITY, SYNC_FAILURES, Check
-from include.sync_health.errors import RequestError, SourceError
+from include.sync_health.errors import CountsUnreadable, RequestError
 from include.sync_health.frames import COUNT_COLUMNS
 from include.sync_health.policy import Policy
 from include.sync_health.record_counts import ALL_READ, RECORDS, CountsRead
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from include.warehouse.source_schema import SourceShape
 
 log = DecisionLog("servicetitan.measuring")
-
-HIDDEN_COUNTS = ("missing_column", "permission")
-"""Causes of a `SourceError` that may be of the record counts' columns alone."""
 
 QUALITY_WINDOW = timedelta(hours=24)
 """Of the records that ``servicetitan.data_quality`` speaks of, as its help says."""
@@ -193,10 +190,9 @@ def measure_quality(facts: RunFacts, *, now: datetime | None = None) -> dict[str
         conn.commit()
         try:
             read = _read(around, since=since, open_ids=open_ids or (), needs_counts=True)
-        except SourceError as error:
-            if error.cause in HIDDEN_COUNTS:
-                with conn.transaction():
-                    forget_quality_gauges(conn, as_of=as_of)
+        except CountsUnreadable:
+            with conn.transaction():
+                forget_quality_gauges(conn, as_of=as_of)
             raise
         known = read.counts.known
         totals = quality_totals(read.runs.runs, read.credentials, since=since, as_of=as_of, known=known)
@@ -267,8 +263,8 @@ def _read(
         try:
             read = _read_runs(reader, around, since=since, open_ids=open_ids, with_counts=True)
             counts = _counts_of(reader.shape)
-        except SourceError as error:
-            if needs_counts or error.cause not in HIDDEN_COUNTS:
+        except CountsUnreadable as error:
+            if needs_counts:
                 raise
             read = _read_runs(reader, around, since=since, open_ids=open_ids, with_counts=False)
             log.warning(

@@ -17,7 +17,7 @@ import pandas as pd
 from include.sync_health.api_calls import application_source
 from include.sync_health.api_rule_policies import ApiErrorsPolicy, ApiLatencyPolicy
 from include.sync_health.api_window import NOBODY_TELLS, ApiWindow, counted_until, hours_words, judged_hours
-from include.sync_health.endpoints import OTHER, UNKNOWN
+from include.sync_health.endpoints import UNKNOWN, endpoint_in_words
 from include.sync_health.failures import observation_frame, window_words
 from include.sync_health.response_times import quantile
 from include.sync_health.verdicts import ErrorClass, Severity, Verdict
@@ -73,7 +73,7 @@ def judge_api_errors(
                 if is_high
                 else policy.severity,
                 "title": "ServiceTitan API Errors",
-                "message": f"ServiceTitan API calls to {_named(endpoint)} ({environment}) had an error rate of "
+                "message": f"ServiceTitan API calls to {endpoint_in_words(endpoint)} ({environment}) had an error rate of "
                 f"{share or 0:.1f}% in {window_words(policy.window)} ({failed} of {calls} calls failed)",
                 "metadata": {
                     "environment": environment,
@@ -140,7 +140,7 @@ def judge_api_latency(
                 "verdict": verdict,
                 "severity": policy.severity,
                 "title": "ServiceTitan API Slow",
-                "message": f"ServiceTitan API calls to {_named(endpoint)} ({environment}) took up to "
+                "message": f"ServiceTitan API calls to {endpoint_in_words(endpoint)} ({environment}) took up to "
                 f"{_seconds_words(slow)} at the 95th percentile in {window_words(policy.window)} ({calls} calls)",
                 "metadata": {
                     "environment": environment,
@@ -260,12 +260,6 @@ def _of_endpoint(rule: str, environment: str, endpoint: str) -> dict[str, Any]:
         "error_class": None,
         "cause": None,
     }
-
-
-def _named(endpoint: str) -> str:
-    if endpoint == OTHER:
-        return "other endpoints"
-    return endpoint or "an unknown endpoint"
 
 
 def _seconds_words(milliseconds: float | None) -> str:

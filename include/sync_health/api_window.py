@@ -14,7 +14,7 @@ from include.sync_health.api_calls import STORED_HOUR_COLUMNS
 from include.sync_health.failures import utc_words
 from include.sync_health.frames import require_columns
 
-NOBODY_TELLS = "no source of API calls has been read up to the end of these hours"
+NOBODY_TELLS = "no source of API calls has been read since these hours settled"
 
 SETTLED_AFTER = timedelta(minutes=15)
 """

@@ -71,3 +71,10 @@ def most_frequent(calls: Mapping[str, int], *, most: int = MOST_ENDPOINTS, known
     before = frozenset(known)
     ranked = sorted(calls, key=lambda name: (name not in before, -calls[name], name))
     return frozenset(ranked[:most])
+
+
+def endpoint_in_words(endpoint: str) -> str:
+    """Return a template as messages name it: "/customers", "other endpoints", "an unknown endpoint"."""
+    if endpoint == OTHER:
+        return "other endpoints"
+    return endpoint or "an unknown endpoint"

@@ -63,6 +63,10 @@ class SourceError(MonitorError):
         super().__init__(detail)
 
 
+class CountsUnreadable(SourceError):
+    """The columns of the sync log that count records, and they alone, are not there or may not be read."""
+
+
 class StorageError(MonitorError):
     """The monitoring schema is missing, newer than this code, or cannot be reached."""
 

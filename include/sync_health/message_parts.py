@@ -15,6 +15,7 @@ from typing import Any
 
 from include.sync_health.advice import Advice
 from include.sync_health.alerts import Alert, AlertState, CloseReason, NotifyReason
+from include.sync_health.endpoints import endpoint_in_words
 from include.sync_health.links import Links
 from include.sync_health.redaction import clean
 from include.sync_health.verdicts import Severity
@@ -205,7 +206,10 @@ def emoji_of(status: Status, severity: Severity) -> str:
 def who(alert: Alert) -> str:
     """Return "Acme Plumbing (production)" or "/customers (production)", cleaned; the environment where it is about neither, or ""."""
     credential = f"credential {alert.credential_id}" if alert.credential_id else ""
-    name = clean(alert.company_name or credential or plain(alert.metadata.get("endpoint")), limit=SHORT)
+    endpoint = plain(alert.metadata.get("endpoint"))
+    name = clean(
+        alert.company_name or credential or (None if endpoint is None else endpoint_in_words(endpoint)), limit=SHORT
+    )
     environment = clean(alert.environment, limit=SHORT)
     return f"{name} ({environment})" if name and environment else name or environment
 

@@ -20,6 +20,8 @@ READ_SINCE = (
     "They can be read now: the hours of the last metrics.late_syncs are measured again, and what is older stays as it is "
     "(docs/metrics.md)."
 )
+READ_SINCE_BY_DAY = "They can be read now: compute these days again (docs/figures.md)."
+NOT_SAID = "The next run of servicetitan_sync_failures says why (docs/metrics.md)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,9 @@ def tells_outcomes(known: Collection[str]) -> bool:
     return set(OUTCOMES) <= set(known)
 
 
-def unavailable_sentence(*, ended: int, counted: int, judged: int, unread: str | None) -> str | None:
+def unavailable_sentence(
+    *, ended: int, counted: int, judged: int, newest: CountsRead | None, of_days: bool
+) -> str | None:
     """
     Return what stands in place of numbers that rest on counts nobody could read; None where all could be read.
 
@@ -52,7 +56,8 @@ def unavailable_sentence(*, ended: int, counted: int, judged: int, unread: str |
         ended: completed and failed syncs.
         counted: of those, the ones whose processed records are known.
         judged: of those, the ones of which is known how many records succeeded and failed.
-        unread: why the newest run could not read the counts, and what to do; None: it could.
+        newest: which counts the newest run could read; None: nobody wrote it down.
+        of_days: of days of the daily quality, not of hours.
     """
     if counted < ended:
         what = f"How many records were processed is not known of {ended - counted:,} of {ended:,} syncs that ended."
@@ -60,4 +65,8 @@ def unavailable_sentence(*, ended: int, counted: int, judged: int, unread: str |
         what = f"How many records succeeded or failed is not known of {ended - judged:,} of {ended:,} syncs that ended."
     else:
         return None
-    return f"{what} {READ_SINCE}" if unread is None else f"{what} Because {unread}."
+    if newest is None:
+        return f"{what} {NOT_SAID}"
+    if newest.unread is not None:
+        return f"{what} Because {newest.unread}."
+    return f"{what} {READ_SINCE_BY_DAY if of_days else READ_SINCE}"

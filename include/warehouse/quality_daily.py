@@ -84,6 +84,7 @@ def replace_days(
     only_growing: Collection[date] = (),
     credential_ids: Collection[str] | None = None,
     has_details: bool = True,
+    tells_outcomes: bool | None = None,
 ) -> Replaced:
     """
     Replace whole days, oldest first, each in a transaction of its own under a lock of its own; committed day by day.
@@ -111,6 +112,7 @@ def replace_days(
             Of a final day that is a revision. None: not known, all that is gone is marked.
         has_details: False where the source's details of errors cannot be read: rows that have any keep
             ``syncs_with_detail``, ``records_with_detail``, ``missing_required``, ``completeness`` and their fields.
+        tells_outcomes: whether the source's log tells how many records succeeded and failed, for the ledger; None: not known.
 
     Raises:
         FrameError: a column is missing.
@@ -132,6 +134,7 @@ def replace_days(
         quality=quality,
         credential_ids=credential_ids,
         has_details=has_details,
+        tells_outcomes=tells_outcomes,
     )
     count = rows = kept = vanished = removed = revised = 0
     computed = 0

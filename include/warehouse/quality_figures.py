@@ -127,7 +127,7 @@ def quality_of_days(
     data_type: str | None = None,
 ) -> QualityTotals:
     """
-    Return the data quality of some days together; one statement, and a second where failed records are unknown.
+    Return the data quality of some days together; one statement, and more where nothing succeeded or failed on a day.
 
     Args:
         conn: any session; nothing is written or committed.
@@ -146,11 +146,11 @@ def quality_of_days(
         return QualityTotals()
     counts = ("records_processed", "records_scored", "successful_scored", "inconsistent")
     ratios = ("score_low", "score_high", "completeness", "coverage")
-    ended, judged = map(int, judged_syncs(sums)[["ended", "judged"]].sum())
+    ended, judged = map(int, judged_syncs(conn, sums)[["ended", "judged"]].sum())
     return QualityTotals(
         **{name: int(row[name]) for name in counts},
         records_failed=int(row["records_failed"]) if judged == ended else None,
-        unavailable=why_unavailable(conn, ended=ended, counted=ended, judged=judged),
+        unavailable=why_unavailable(conn, ended=ended, counted=ended, judged=judged, of_days=True),
         **{name: row[name] for name in ratios},
         syncs_with_detail=int(row["syncs_with_detail"] or 0),
     )

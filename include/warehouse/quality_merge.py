@@ -186,11 +186,11 @@ _REVISE = f"""
 """  # noqa: S608 -- only constants of this module
 
 _LEDGER = """
-    INSERT INTO monitoring.quality_day AS ledger (day, read_at, rows, is_final, timezone, calc_version)
-    VALUES (%(day)s, %(read_at)s, %(rows)s, %(is_final)s, %(timezone)s, %(calc_version)s)
+    INSERT INTO monitoring.quality_day AS ledger (day, read_at, rows, is_final, timezone, calc_version, tells_outcomes)
+    VALUES (%(day)s, %(read_at)s, %(rows)s, %(is_final)s, %(timezone)s, %(calc_version)s, %(tells_outcomes)s)
     ON CONFLICT (day) DO UPDATE SET
         read_at = excluded.read_at, rows = excluded.rows, is_final = ledger.is_final OR excluded.is_final,
-        timezone = excluded.timezone, calc_version = excluded.calc_version
+        timezone = excluded.timezone, calc_version = excluded.calc_version, tells_outcomes = excluded.tells_outcomes
 """
 
 
@@ -226,6 +226,7 @@ class DayWriter:
         quality: DataQualityPolicy,
         credential_ids: Collection[str] | None,
         has_details: bool,
+        tells_outcomes: bool | None,
     ) -> None:
         """Take a session that is not in a transaction, and what all days have in common; ``read_at`` is aware."""
         self._conn = conn
@@ -234,6 +235,7 @@ class DayWriter:
         self._quality = quality
         self._credential_ids = None if credential_ids is None else frozenset(credential_ids)
         self._has_details = has_details
+        self._tells_outcomes = tells_outcomes
         self._daily = BinaryRows(DAILY_TYPES)
         self._fields = BinaryRows(FIELD_TYPES)
 
@@ -269,6 +271,7 @@ class DayWriter:
             "calc_version": int(daily["calc_version"].min()) if len(daily) else CALC_VERSION,
             "is_over": is_over,
             "has_details": self._has_details,
+            "tells_outcomes": self._tells_outcomes,
         }
         with self._conn.transaction():
             self._conn.execute("SELECT pg_advisory_xact_lock(%s, %s)", (QUALITY_LOCK, day.toordinal()))

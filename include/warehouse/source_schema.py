@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from include.sync_health.durations import describe
-from include.sync_health.errors import SourceError
+from include.sync_health.errors import CountsUnreadable, SourceError
 from include.sync_health.policy import SourcePolicy
 from include.warehouse.source_session import Session, source_errors
 from include.warehouse.source_time import checked_zone
@@ -228,12 +228,16 @@ def require_counts(shape: SourceShape, policy: SourcePolicy) -> tuple[str, ...]:
     Return those of `COUNTS` that the sync log has, in their order.
 
     Raises:
-        SourceError: ``missing_column`` (not even `COUNTS_REQUIRED`, or one of `OUTCOME_COUNTS` without the other),
-            ``permission`` (naming the GRANT to give), or ``invalid`` (one that is no whole number).
+        CountsUnreadable: ``missing_column`` (not even `COUNTS_REQUIRED`, or one of `OUTCOME_COUNTS` without the other), or
+            ``permission`` (naming the GRANT to give).
+        SourceError: ``invalid`` (one that is no whole number).
     """
     found = tuple(column for column in COUNTS if column in shape.runs.types)
     outcomes = OUTCOME_COUNTS if set(OUTCOME_COUNTS) & set(found) else ()
-    _require(shape.runs, tuple(dict.fromkeys((*COUNTS_REQUIRED, *outcomes, *found))), policy)
+    try:
+        _require(shape.runs, tuple(dict.fromkeys((*COUNTS_REQUIRED, *outcomes, *found))), policy)
+    except SourceError as error:
+        raise CountsUnreadable(str(error), cause=error.cause) from error
     for column in found:
         if shape.runs.types[column] not in COUNT_TYPES:
             raise SourceError(

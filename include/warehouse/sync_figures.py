@@ -214,7 +214,7 @@ def syncs_by_day(
     Return the syncs of each day that was computed: `DAY_COLUMNS`, oldest first.
 
     A day that was never computed is left out: none is where the record counts may not be read. Two statements, one of them
-    over the small ledger.
+    over the small ledger, and a third where nothing succeeded or failed on a day.
 
     Args:
         conn: any session; nothing is written or committed.
@@ -236,7 +236,7 @@ def syncs_by_day(
     final = {**dict(zip(ledger["day"], ledger["is_final"], strict=True)), **rolled["is_final"].to_dict()}
     rolled = rolled.reindex(days)
     finished = (rolled["syncs_completed"] + rolled["syncs_failed"]).to_numpy(np.float64)
-    of_judged = judged_syncs(sums).groupby("day").sum().reindex(days, fill_value=0.0)
+    of_judged = judged_syncs(conn, sums).groupby("day").sum().reindex(days, fill_value=0.0)
     judged = of_judged["judged"].to_numpy(np.float64)
     is_unknown = judged < of_judged["ended"].to_numpy(np.float64)
     names = {
@@ -273,7 +273,7 @@ def syncs_of_days(
     data_type: str | None = None,
 ) -> SyncTotals:
     """
-    Return the syncs of some days together; else as `syncs_by_day`. One statement, and a second where records are unknown.
+    Return the syncs of some days together; else as `syncs_by_day`. One statement, and more where nothing succeeded or failed on a day.
 
     Raises:
         RequestError: the range is none.
@@ -291,7 +291,7 @@ def syncs_of_days(
         name: int(row[f"syncs_{name}"]) for name in ("total", "completed", "clean", "partial", "failed", "cancelled")
     }
     count |= {name: int(row[name]) for name in RECORDS}
-    of_judged = judged_syncs(sums)[["ended", "judged", "clean"]].sum().astype(int)
+    of_judged = judged_syncs(conn, sums)[["ended", "judged", "clean"]].sum().astype(int)
     known = KnownPart(
         counted=int(of_judged["ended"]),
         records_processed=count["records_processed"],
@@ -307,7 +307,9 @@ def syncs_of_days(
         failed_by_class=_frequent_first(by_class),
         failed_unclassified=max(count["failed"] - sum(by_class.values()), 0),
         known=known,
-        unavailable=why_unavailable(conn, ended=known.counted, counted=known.counted, judged=known.judged),
+        unavailable=why_unavailable(
+            conn, ended=known.counted, counted=known.counted, judged=known.judged, of_days=True
+        ),
     )
 
 

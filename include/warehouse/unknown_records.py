@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import psycopg
-from numpy.typing import NDArray
 
-from include.sync_health.record_counts import RECORDS, unavailable_sentence
+from include.sync_health.record_counts import OUTCOMES, unavailable_sentence
 from include.warehouse.metric_emissions import newest_counts
 
-_TELLING = ("syncs_completed", "syncs_failed", "syncs_clean", "syncs_partial", *RECORDS)
+# What the ledger does not say, the day's own rows do: records, of which of no credential any succeeded or failed.
+_WITHOUT_OUTCOMES = """
+    SELECT asked.day FROM unnest(%s::date[]) AS asked (day) LEFT JOIN monitoring.quality_day AS ledger USING (day)
+    WHERE NOT coalesce(
+        ledger.tells_outcomes,
+        EXISTS (
+            SELECT FROM monitoring.quality_daily AS daily
+            WHERE daily.day = asked.day AND (daily.records_successful <> 0 OR daily.records_failed <> 0)
+        ) OR NOT EXISTS (
+            SELECT FROM monitoring.quality_daily AS daily WHERE daily.day = asked.day AND daily.records_processed <> 0
+        )
+    )
+"""
 
 
-def outcomes_are_unknown(sums: pd.DataFrame) -> NDArray[np.bool_]:
-    """
-    Return of which rows of `read_day_sums` nobody knows how many records succeeded and failed.
-
-    One shape of the source counts what was processed alone, and its days have 0 for the rest: records, of which none succeeded
-    and none failed, and completed syncs that are neither clean nor partial.
-    """
-    number = {name: sums[name].to_numpy(np.float64) for name in _TELLING}
-    tells_none = (number["records_successful"] == 0) & (number["records_failed"] == 0)
-    unclear = number["syncs_clean"] + number["syncs_partial"] < number["syncs_completed"]
-    found: NDArray[np.bool_] = (number["records_processed"] != 0) & tells_none & unclear
-    return found
-
-
-def judged_syncs(sums: pd.DataFrame) -> pd.DataFrame:
+def judged_syncs(conn: psycopg.Connection[Any], sums: pd.DataFrame) -> pd.DataFrame:
     """
     Return of each row of `read_day_sums` its ``day``, ``ended`` (completed and failed syncs), ``judged`` (those of which is known
     whether records failed) and ``clean`` (of these, those that completed with no failed record); whole float64.
+
+    One shape of the source counts what was processed alone, and its days have 0 for the rest. One statement where there are
+    days on which nothing succeeded or failed, else none.
+
+    Raises:
+        psycopg.Error: see `storage_errors`.
     """
-    number = {name: sums[name].to_numpy(np.float64) for name in _TELLING}
-    ended, is_known = number["syncs_completed"] + number["syncs_failed"], ~outcomes_are_unknown(sums)
+    number = {
+        name: sums[name].to_numpy(np.float64) for name in ("syncs_completed", "syncs_failed", "syncs_clean", *OUTCOMES)
+    }
+    ended = number["syncs_completed"] + number["syncs_failed"]
+    told = sums["day"][(number["records_successful"] != 0) | (number["records_failed"] != 0)]
+    doubtful = sorted(set(sums["day"][ended > 0]) - set(told))
+    is_known = ~sums["day"].isin(_without_outcomes(conn, doubtful)).to_numpy(bool)
     return pd.DataFrame(
         {
             "day": sums["day"],
@@ -46,7 +56,9 @@ def judged_syncs(sums: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def why_unavailable(conn: psycopg.Connection[Any], *, ended: int, counted: int, judged: int) -> str | None:
+def why_unavailable(
+    conn: psycopg.Connection[Any], *, ended: int, counted: int, judged: int, of_days: bool = False
+) -> str | None:
     """
     Return the sentence that says of how many syncs the records are unknown, and what to do; None where all are known.
 
@@ -58,4 +70,8 @@ def why_unavailable(conn: psycopg.Connection[Any], *, ended: int, counted: int, 
     if counted == judged == ended:
         return None
     newest = newest_counts(conn)
-    return unavailable_sentence(ended=ended, counted=counted, judged=judged, unread=newest.unread if newest else None)
+    return unavailable_sentence(ended=ended, counted=counted, judged=judged, newest=newest, of_days=of_days)
+
+
+def _without_outcomes(conn: psycopg.Connection[Any], days: Sequence[date]) -> list[date]:
+    return [day for (day,) in conn.execute(_WITHOUT_OUTCOMES, (list(days),))] if days else []

@@ -107,6 +107,23 @@ def test_a_day_says_what_its_syncs_did(world: MonitoredWorld) -> None:
     assert (counts["mode"], counts["days"], counts["rows"]) == ("live", 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("shape", "tells"),
+    [
+        pytest.param("migrations", True, id="a log with all counts"),
+        pytest.param("architecture", False, id="a log that counts what was processed alone"),
+    ],
+)
+def test_the_ledger_says_whether_the_log_told_outcomes(
+    make_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shape: str, tells: bool
+) -> None:
+    with monitored_world(make_database, monkeypatch, tmp_path, shape=shape) as world:
+        update(world)
+        ledger = world.rows("SELECT DISTINCT tells_outcomes FROM monitoring.quality_day")
+
+    assert [row["tells_outcomes"] for row in ledger] == [tells]
+
+
 def test_a_late_change_restates_its_day(world: MonitoredWorld) -> None:
     """Rows change in place; a retry finds the same."""
     earlier = sync(world, NOON - 2 * DAY)

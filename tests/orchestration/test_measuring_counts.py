@@ -33,7 +33,7 @@ from tests.orchestration.measured_world import (
     page,
 )
 from tests.orchestration.metric_backends import statsd_backend
-from tests.orchestration.monitored_world import NOON, TICK, MonitoredWorld, monitored_world
+from tests.orchestration.monitored_world import NOON, TICK, MonitoredWorld, connection_of, monitored_world
 
 MakeWorld = Callable[..., AbstractContextManager[MonitoredWorld]]
 
@@ -293,6 +293,19 @@ def test_the_quality_of_an_earlier_day_is_not_told_as_the_last_ones(
         conn.execute(f"GRANT SELECT ON {world.hub.shape.log_table} TO narrow_metrics".encode())
     assert measure_data(world, NOON + 2 * DAY)["gone"] == 1
     assert gauge(statsd, "data_quality.total_records") == 0
+
+
+def test_what_a_source_that_refuses_us_told_before_stays(world: MonitoredWorld, statsd: StatsdServer) -> None:
+    """A login that is refused says nothing of the counts."""
+    measure_data(world)
+    refused = psycopg.conninfo.make_conninfo(world.source_dsn, user="nobody_of_that_name")
+    world.environment.setenv("AIRFLOW_CONN_HUB_PLUS_DB", connection_of(refused))
+
+    with pytest.raises(SourceError) as told_why:
+        measure_data(world, NOON + 6 * HOUR)
+
+    assert told_why.value.cause == "permission"
+    assert told(world, SCORE)["total_records"] == 10
 
 
 def test_a_sync_without_a_number_adds_nothing_where_the_column_can_be_read(

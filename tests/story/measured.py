@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import pandas as pd
 
+from include.sync_health.api_window import judged_hours
 from include.sync_health.measured_facts import MeasuredFacts
 from tests.sync_health.api_windows import state, stored, window
 from tests.sync_health.call_rows import Call
 from tests.sync_health.frames_of import AS_OF
 
-_HOUR = AS_OF.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+_HOUR, _ = judged_hours(AS_OF, window=timedelta(hours=1))
 
 BAD_CALLS = MeasuredFacts(
     api=window(

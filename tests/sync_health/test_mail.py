@@ -199,6 +199,26 @@ def test_a_subject_is_one_line_whatever_the_data() -> None:
     assert mail.subject.startswith("[ServiceTitan] High: Multiple ServiceTitan Sync Failures: Acme Bcc:")
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        pytest.param(
+            "/crm/v2/tenant/{id}/customers", "/crm/v2/tenant/{id}/customers (production)", id="by its template"
+        ),
+        pytest.param("other", "other endpoints (production)", id="those beyond the limit"),
+        pytest.param("", "an unknown endpoint (production)", id="one that the log does not tell"),
+        pytest.param("/a\r\nBcc: all@example.com", "/a Bcc: ‹email› (production)", id="in one line, whatever it is"),
+    ],
+)
+def test_a_subject_names_the_endpoint(endpoint: str, words: str) -> None:
+    told = alert("api_errors")
+    about = replace(told, metadata={**told.metadata, "endpoint": endpoint})
+    mail, _ = mail_of(message_for([about], reason=NotifyReason.FIRST, as_of=AS_OF, now=NOW))
+
+    assert mail.subject.startswith(f"[ServiceTitan] Medium: ServiceTitan API Errors: {words}")
+    assert mail.subject.splitlines() == [mail.subject]
+
+
 def test_dark_mode_and_small_screens_are_provided_for() -> None:
     """The style sheet that stays holds only the rules that cannot be inlined."""
     mail, page = mail_of(CASES[0].message())

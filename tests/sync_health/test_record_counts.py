@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from include.sync_health.record_counts import ALL_READ, OUTCOMES, RECORDS, tells_outcomes, unavailable_sentence
+from include.sync_health.record_counts import (
+    ALL_READ,
+    OUTCOMES,
+    RECORDS,
+    CountsRead,
+    tells_outcomes,
+    unavailable_sentence,
+)
 
 GRANT = "we may not read records_failed of public.log; GRANT SELECT (records_failed) ON public.log to the user"
 
@@ -44,7 +51,8 @@ GRANT = "we may not read records_failed of public.log; GRANT SELECT (records_fai
 def test_the_sentence_says_of_how_many_and_what_to_do(
     ended: int, counted: int, judged: int, unread: str | None, sentence: str | None
 ) -> None:
-    assert unavailable_sentence(ended=ended, counted=counted, judged=judged, unread=unread) == sentence
+    newest = CountsRead(unread=unread)
+    assert unavailable_sentence(ended=ended, counted=counted, judged=judged, newest=newest, of_days=False) == sentence
 
 
 def test_outcomes_are_told_by_both_of_their_counts() -> None:

@@ -60,8 +60,8 @@ GRANT = CountsRead(known=(), unread="we may not read records_processed; GRANT SE
             HIDDEN,
             None,
             (50, 50),
-            "How many records were processed is not known of 4 of 8 syncs that ended. They can be read now: the hours of the "
-            "last metrics.late_syncs are measured again, and what is older stays as it is (docs/metrics.md).",
+            "How many records were processed is not known of 4 of 8 syncs that ended. The next run of "
+            "servicetitan_sync_failures says why (docs/metrics.md).",
             id="nobody wrote down why",
         ),
     ],
@@ -129,4 +129,43 @@ def test_days_of_a_log_that_tells_no_outcomes_have_none(emptied: psycopg.Connect
     assert totals.unavailable is not None
     assert totals.unavailable.startswith(
         "How many records succeeded or failed is not known of 5 of 11 syncs that ended."
+    )
+
+
+ODD = {"syncs_clean": 0, "syncs_partial": 0, "successful": 0, "records_failed": 0, "scored": False, "timed": 0}
+
+
+@pytest.mark.parametrize(
+    "ledger",
+    [
+        pytest.param(True, id="the log told outcomes"),
+        pytest.param(None, id="nobody wrote it down: another credential has some"),
+    ],
+)
+def test_one_odd_sync_makes_no_day_unknown(emptied: psycopg.Connection[Any], ledger: bool | None) -> None:
+    """It adds nothing to the sums, as everywhere; also where its credential is asked for alone."""
+    odd = {**ODD, "syncs_completed": 1, "syncs_failed": 0, "failed_server": 0, "failed_unknown": 0, "processed": 10}
+    other = {"syncs_completed": 3, "syncs_failed": 2, "processed": 40, "successful": 39}
+    store_days(emptied, days_frame(day_row(FIRST, credential="7", **odd), day_row(FIRST, credential="8", **other)))
+    emptied.execute("UPDATE monitoring.quality_day SET tells_outcomes = %s", (ledger,))
+
+    for asked, failed in (({}, 1), ({"credential_id": "7"}, 0)):
+        totals = syncs_of_days(emptied, first=FIRST, last=FIRST, **asked)
+        frame = syncs_by_day(emptied, first=FIRST, last=FIRST, **asked)
+        assert (totals.records_failed, totals.outcome_coverage, totals.unavailable) == (failed, 100, None)
+        assert frame["records_failed"].tolist() == [failed]
+
+
+def test_of_a_day_that_tells_no_outcomes_nothing_is_told_of_them(emptied: psycopg.Connection[Any]) -> None:
+    """Also where no record was processed, or no sync completed; and what to do is said of days."""
+    store_days(emptied, days_frame(day_row(FIRST, **ODD, syncs_completed=0, syncs_failed=2, processed=0)))
+    emptied.execute("UPDATE monitoring.quality_day SET tells_outcomes = false")
+    claim_window(emptied, task=MEASURE_SYNCS, window_to=START, now=START, counts=ALL_READ)
+
+    totals = syncs_of_days(emptied, first=FIRST, last=FIRST)
+
+    assert (totals.records_processed, totals.records_failed, totals.strict_success_rate) == (0, None, None)
+    assert totals.unavailable == (
+        "How many records succeeded or failed is not known of 2 of 2 syncs that ended. They can be read now: compute these "
+        "days again (docs/figures.md)."
     )

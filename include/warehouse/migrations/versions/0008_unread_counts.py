@@ -68,6 +68,9 @@ STATEMENTS = (
     "COMMENT ON COLUMN monitoring.metric_emission.counts_known IS 'Record counts that could be read in the source; NULL: "
     "nobody wrote it down.'",
     "COMMENT ON COLUMN monitoring.metric_emission.counts_unread IS 'Why the others could not, and what to do.'",
+    "ALTER TABLE monitoring.quality_day ADD COLUMN tells_outcomes boolean",
+    "COMMENT ON COLUMN monitoring.quality_day.tells_outcomes IS 'Whether the sync log that was read told how many records "
+    "succeeded and failed; NULL: nobody wrote it down.'",
 )
 
 
