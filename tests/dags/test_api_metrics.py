@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from include.sync_health.api_window import judged_hours
 from tests.orchestration.calling_world import bad_calls
 from tests.orchestration.monitored_world import MonitoredWorld, monitored_world
 from tests.warehouse.call_world import create_calls, write_calls
@@ -53,7 +54,7 @@ def states(run: Any) -> dict[str, str]:
 
 def test_an_hour_of_bad_calls_is_counted_and_told(world: MonitoredWorld) -> None:
     """From the application's table to Slack and mail, in one run."""
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
+    hour, _ = judged_hours(datetime.now(UTC), window=HOUR)
     create_calls(world.source_dsn)
     write_calls(world.source_dsn, bad_calls(world, hour=hour))
 
