@@ -11,7 +11,7 @@ or both; without either, this DAG is green, says so, and nothing of the API is j
 | task | does |
 |---|---|
 | `ingest` | reads each source on from where the last run stopped; counts each call once, for `/metrics` and StatsD or OpenTelemetry |
-| `evaluate` | judges the hour that ended 20 minutes ago, by our own table; state and outbox in one transaction |
+| `evaluate` | judges the last hour that has settled, by our own table; state and outbox in one transaction |
 | `due_slack`, `due_email` | which channels have something to hear, whichever run put it there |
 | `drain_slack`, `drain_email` | one task per channel: send, one commit per message |
 | `conclude` | fails the run if something failed; tells the failure channel of `ingest` or `evaluate`, if red |

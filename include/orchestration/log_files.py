@@ -140,7 +140,7 @@ class LogStream:
         """Return so many bytes from an offset on; fewer only at the end. More than a head are of the file that was found."""
         begin = offset - self._held_at
         held = self._held[begin:] if self.is_packed and 0 <= begin <= len(self._held) else None
-        with _unreadable():
+        with _unreadable(was_open=True):
             if held is None:
                 self._stream.seek(offset)
             parts = [held] if held else []
@@ -166,13 +166,14 @@ class LogStream:
 
 
 @contextmanager
-def _unreadable() -> Iterator[None]:
+def _unreadable(*, was_open: bool = False) -> Iterator[None]:
     try:
         yield
     except LogUnreadable:
         raise
     except Exception as error:
-        if type(error).__name__ == "FileExpired":  # s3fs asks for the ETag that it found
+        # s3fs asks for the ETag that it found; what a rotation renames or deletes is gone under its name.
+        if type(error).__name__ == "FileExpired" or (was_open and isinstance(error, FileNotFoundError)):
             raise LogChanged(_CHANGED) from error
         raise LogUnreadable(_reason(error)) from error
 
@@ -252,10 +253,7 @@ def _has_generation(path: Any, generation: object) -> bool:
     """Google's library reads part by part, each of whatever lies under the name by then."""
     store = path.fs
     store.invalidate_cache()
-    try:
-        return bool(store.info(path.path).get("generation") == generation)
-    except FileNotFoundError:  # renamed or deleted by a rotation
-        return False
+    return bool(store.info(path.path).get("generation") == generation)
 
 
 def _path_of(pattern: str) -> str:

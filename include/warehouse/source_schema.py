@@ -15,6 +15,7 @@ from typing import Literal, cast
 from include.sync_health.durations import describe
 from include.sync_health.errors import CountsUnreadable, SourceError
 from include.sync_health.policy import SourcePolicy
+from include.sync_health.record_counts import OUTCOMES
 from include.warehouse.source_session import Session, source_errors
 from include.warehouse.source_time import checked_zone
 
@@ -219,21 +220,18 @@ def describe_source(session: Session, policy: SourcePolicy) -> SourceShape:
     )
 
 
-OUTCOME_COUNTS = ("records_successful", "records_failed")
-"""A shape has both or neither: one alone was dropped, and no quality can be judged without it."""
-
-
 def require_counts(shape: SourceShape, policy: SourcePolicy) -> tuple[str, ...]:
     """
     Return those of `COUNTS` that the sync log has, in their order.
 
     Raises:
-        CountsUnreadable: ``missing_column`` (not even `COUNTS_REQUIRED`, or one of `OUTCOME_COUNTS` without the other), or
+        CountsUnreadable: ``missing_column`` (not even `COUNTS_REQUIRED`, or one of `OUTCOMES` without the other), or
             ``permission`` (naming the GRANT to give).
         SourceError: ``invalid`` (one that is no whole number).
     """
     found = tuple(column for column in COUNTS if column in shape.runs.types)
-    outcomes = OUTCOME_COUNTS if set(OUTCOME_COUNTS) & set(found) else ()
+    # One alone was dropped, and no quality can be judged without it.
+    outcomes = OUTCOMES if set(OUTCOMES) & set(found) else ()
     try:
         _require(shape.runs, tuple(dict.fromkeys((*COUNTS_REQUIRED, *outcomes, *found))), policy)
     except SourceError as error:

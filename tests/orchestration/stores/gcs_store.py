@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from contextlib import suppress
 from functools import cached_property, partial
 from http.server import ThreadingHTTPServer
 from typing import Any
@@ -113,6 +114,7 @@ class GcsStore:
 
 
 def _guarded() -> type:
+    from gcp_storage_emulator.exceptions import NotFound
     from gcp_storage_emulator.server import RequestHandler
     from google.auth import jwt
 
@@ -139,8 +141,9 @@ def _guarded() -> type:
             path = urlsplit(self.path).path.removeprefix("/download/storage/v1/b/")
             if self.command == "GET" and path != self.path and "/o/" in path:
                 bucket, _, name = path.partition("/o/")
-                if encoding := self.storage.get_file_obj(bucket, unquote(name)).get("contentEncoding"):
-                    self.send_header("Content-Encoding", encoding)
+                with suppress(NotFound):  # then this is a 404
+                    if encoding := self.storage.get_file_obj(bucket, unquote(name)).get("contentEncoding"):
+                        self.send_header("Content-Encoding", encoding)
             super().end_headers()
 
         def log_message(self, *_: object) -> None:

@@ -208,6 +208,24 @@ def test_an_object_that_is_replaced_while_it_is_read_is_left_to_the_next_run(
     assert requests_of("32", stored(dsn)) == requests_of("32", told(truths[1]))
 
 
+def test_an_object_that_is_removed_while_it_is_read_is_no_failure(
+    dsn: str, tmp_path: Path, store: Store, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a rotation; what was read before counts, and another file is read all the same."""
+    monkeypatch.setattr(file_system(store), "default_block_size", 64 << 10)  # not the whole object in one request
+    truth = write_log(tmp_path / "long.log", plan(seed=33, lines=6_000, ids=("33",)))
+    store.put("servicetitan-1.log", (tmp_path / "long.log").read_bytes())
+    put_log(store, tmp_path, "servicetitan-2.log", seed=2)
+    store.gate.before_the_next(store.reads("servicetitan-1.log"), lambda: store.delete("servicetitan-1.log"), skip=4)
+
+    done = ingest(dsn, url(store, "servicetitan-*.log"), connection=connection)
+
+    assert "it has changed while it was read; the next run looks at it again" in the_line(done)
+    assert (done.counts["changed"], done.counts.get("unreadable", 0)) == (1, 0)
+    assert requests_of("33", stored(dsn)) < requests_of("33", told(truth))
+    assert done.is_available
+
+
 def file_system(store: Store) -> type:
     """Return the class of the store's file system."""
     if store.scheme == "s3":
